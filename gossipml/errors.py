@@ -1,0 +1,92 @@
+"""Every error that gossipml raises on purpose.
+
+The message says what was found, where, and what was expected, in one line. The
+command line prints that line and exits with ``exit_code``; anything else that
+escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class GossipError(Exception):
+    """Base of all errors below. Never raised itself."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(GossipError, ValueError):
+    """An experiment, an option or an argument is wrong.
+
+    Not raised for a wrong graph (:class:`TopologyError`) or unreadable data
+    (:class:`DataError`).
+    """
+
+    exit_code = 2
+
+
+class TopologyError(GossipError, ValueError):
+    """A graph or a mixing matrix cannot be used; the message names the node, edge or row."""
+
+    exit_code = 2
+
+
+class DataError(GossipError, ValueError):
+    """A data source or a partition cannot be used; the message names the file, row or peer."""
+
+    exit_code = 2
+
+
+class MissingExtraError(GossipError, ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+    exit_code = 4
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'gossipml[{extra}]'")
+
+
+class ProtocolError(GossipError):
+    """Base of the two wire errors; after one, its connection is dead."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried to send what the protocol forbids now: a bug on this side."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent what the protocol forbids; the only error that received bytes raise."""
+
+
+class RefusedError(GossipError):
+    """No neighbour accepted this peer, because its experiment differs from theirs."""
+
+    exit_code = 2
+
+
+class IsolatedError(GossipError):
+    """A peer has mixed with nobody for too many rounds. Not raised for a peer without neighbours."""
+
+
+class DivergedError(GossipError):
+    """A peer's parameters are no longer finite numbers."""
+
+
+class CheckpointError(GossipError, ValueError):
+    """A checkpoint is missing, damaged or belongs to another experiment."""
+
+    exit_code = 2
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else a list of the known ones."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,1 @@
+"""The life of one peer: rounds, links to its neighbours, reports of what happened."""

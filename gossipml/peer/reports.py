@@ -1,0 +1,82 @@
+"""What a peer tells the outside while it runs: plain records, one JSON object each.
+
+A peer calls its ``report`` function with these; who listens (a supervisor over a pipe,
+a recorder in the same process, nobody) is not the peer's concern.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from gossipml import seeds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SKETCH_SIZE = 1024
+"""Numbers in a sketch: exact up to this many parameters, else a distance within about 5 %."""
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
+    """A peer measured its own model after ``round`` rounds (0: before the first)."""
+
+    peer: str
+    round: int
+    t_s: float  # seconds since this peer started its first round, on the engine's clock
+    loss: float  # on the test set
+    accuracy: float | None  # on the test set; None where the model has none
+    train_loss: float  # on the peer's own samples
+    bytes_sent: int
+    bytes_received: int
+    payload_bytes_sent: int  # model bytes only, without headers, heartbeats and handshakes
+    sketch: bytes  # little-endian float32, linear in the parameters: see sketch()
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event"):
+    """Something worth a line in the event log: a link up or down, a refusal, a lost neighbour."""
+
+    peer: str
+    t_s: float
+    kind: Literal[
+        "listening", "connected", "disconnected", "refused", "lost", "left", "alone", "stopping",
+        "finished", "failed",
+    ]
+    round: int
+    about: str | None = None  # the neighbour concerned
+    detail: str = ""
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
+    """The last report of a peer that ended in good order."""
+
+    peer: str
+    rounds: int
+    t_s: float
+    bytes_sent: int
+    bytes_received: int
+    payload_bytes_sent: int
+    lost: tuple[str, ...]  # neighbours given up as dead
+    stopped: bool  # by a signal, before the last round
+    model_sha256: str
+
+
+Report: TypeAlias = Evaluation | Event | Finished
+
+
+def sketch(x: NDArray[np.floating]) -> bytes:
+    """Return a short linear image of parameters ``(P,)`` that keeps Euclidean distances.
+
+    Up to ``SKETCH_SIZE`` parameters it is x itself. Beyond, a count sketch (Charikar, Chen,
+    Farach-Colton 2002): each parameter is added with a random sign to one of the buckets, so
+    that squared distances are right in expectation, with relative deviation sqrt(2/1024).
+    """
+    if x.size <= SKETCH_SIZE:
+        return np.ascontiguousarray(x, "<f4").tobytes()
+    start = seeds.stream(0, "sketch")
+    places = seeds.integers(start, x.size, 2 * SKETCH_SIZE)
+    signs = np.where(places & 1, -1.0, 1.0)
+    buckets = np.bincount(places >> 1, weights=signs * x, minlength=SKETCH_SIZE)
+    return buckets.astype("<f4").tobytes()
