@@ -1,0 +1,149 @@
+"""The algorithm contract: one round is a generator.
+
+A round computes locally, yields what it wants averaged and is sent back the result.
+It knows no sockets, clocks or number of peers. Arrays have shape ``(..., P)``: ``(P,)`` on
+a real peer, ``(n, P)`` stacked; a round uses broadcasting and last-axis operations only,
+so it does not know which.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+from numpy.typing import NDArray
+
+from gossipml.algorithms.learning_rate import Constant, LearningRate
+
+Array: TypeAlias = NDArray[Any]
+
+
+class State:
+    """A plain record of named arrays: all that an algorithm remembers between rounds.
+
+    It is also the whole checkpoint. ``s.x`` is the model; every other name is the method's.
+    """
+
+    def __init__(self, **arrays: Array) -> None:
+        self.__dict__.update(arrays)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Array: ...
+        def __setattr__(self, name: str, value: Array) -> None: ...
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the record as a dictionary, in the order of creation."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Ask for Σ_j w_ij v_j over the closed neighbourhood, for each of ``arrays``."""
+
+    arrays: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Ask for Σ_j c_ij v_j, where every sender j splits v_j equally (column-stochastic C)."""
+
+    arrays: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Ask to send ``arrays[j]`` to each neighbour j; answered with what each of them sent."""
+
+    arrays: Mapping[int, Array]
+
+
+Request: TypeAlias = Average | Push | Exchange
+Round: TypeAlias = Generator[Request, Any, None]
+
+
+def average(*arrays: Array) -> Average:
+    """Yield this to average arrays with the neighbours, by the round's row of mixing weights.
+
+    The answer is a tuple with one averaged array for each given one::
+
+        s.x, s.y = yield average(s.x, s.y)
+    """
+    return Average(arrays)
+
+
+def push(*arrays: Array) -> Push:
+    """Yield this to add up what in-neighbours push, each splitting its mass equally.
+
+    For push-sum methods on directed graphs (Kempe, Dobra, Gehrke 2003).
+    """
+    return Push(arrays)
+
+
+def exchange(arrays: Mapping[int, Array]) -> Exchange:
+    """Yield this to send a different array to each neighbour; answered by ``{neighbour: array}``."""
+    return Exchange(arrays)
+
+
+class Objective(Protocol):
+    """What a round may ask of the peer's own data."""
+
+    def gradient(self, x: Array) -> Array:
+        """Return the gradient at ``x`` on this peer's next minibatch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What theory says of a method. Loading an experiment and the contract tests both use it."""
+
+    symmetric: bool = False  # needs W = Wᵀ
+    doubly_stochastic: bool = True  # needs rows and columns of W to sum to 1
+    exact: bool = False  # reaches the optimum with a constant step on heterogeneous data
+    tolerates_loss: bool = True  # a missed message costs accuracy, never correctness for good
+    vectors: int = 1  # P-vectors sent to each neighbour a round
+    requests: int = 1  # yields a round
+    scalars: int = 0  # further numbers sent with them
+    pooled: bool = False  # wants all the data in one place: a baseline
+
+
+@dataclass(kw_only=True)
+class Algorithm(ABC):
+    """Base of every method: subclass it, write ``round``, and every engine runs it.
+
+    Hyper-parameters are dataclass fields; an experiment file sets them by name under
+    ``[algorithm]``.
+
+    Attributes
+    ----------
+    lr : float
+        Learning rate η. Inside ``round`` it is the value of that round.
+    lr_schedule : LearningRate
+        Factor by round on ``lr``.
+    """
+
+    name: ClassVar[str] = ""
+    facts: ClassVar[Facts] = Facts()
+
+    lr: float = 0.1
+    lr_schedule: LearningRate = field(default_factory=Constant)
+
+    def init(self, x0: Array) -> State:
+        """Return the state before the first round, from the initial model ``(..., P)``."""
+        return State(x=x0)
+
+    @abstractmethod
+    def round(self, s: State, problem: Objective) -> Round:
+        """Play one round on the state ``s``: compute, yield requests, update ``s``."""
+
+    def at(self, round: int) -> Algorithm:
+        """Return this algorithm with ``lr`` as it is in the given round."""
+        factor = self.lr_schedule(round)
+        if factor == 1.0:
+            return self
+        tuned = copy.copy(self)
+        tuned.lr = self.lr * factor
+        return tuned

@@ -1,0 +1,44 @@
+"""Local steps, shared by the methods that take them between two averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gossipml.algorithms.base import Algorithm, State
+from gossipml.algorithms.optimizers import SGD, Optimizer
+from gossipml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gossipml.algorithms.base import Array, Objective
+
+
+@dataclass(kw_only=True)
+class Descent(Algorithm):
+    """An algorithm whose local work is ``local_steps`` steps of an optimiser.
+
+    Attributes
+    ----------
+    local_steps : int
+        H, optimiser steps between two averages, each on a fresh minibatch.
+    optimizer : Optimizer
+        SGD, Momentum, Nesterov or Adam; its memory stays local.
+    """
+
+    local_steps: int = 1
+    optimizer: Optimizer = field(default_factory=SGD)
+
+    def __post_init__(self) -> None:
+        if self.local_steps < 1:
+            raise ConfigError(
+                f"algorithm.local_steps: found {self.local_steps}, expected an integer of 1 or more"
+            )
+
+    def init(self, x0: Array) -> State:
+        return State(x=x0, **self.optimizer.init(x0))
+
+    def descend(self, s: State, problem: Objective, x: Array) -> Array:
+        """Return x after H times: x ← x − η · direction(∇f(x))."""
+        for _ in range(self.local_steps):
+            x = x - self.lr * self.optimizer.direction(s, problem.gradient(x))
+        return x

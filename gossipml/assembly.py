@@ -1,0 +1,320 @@
+"""From an experiment to the parts that engines run: graph, weights, data, model, method.
+
+Everything here is a function of the experiment alone, so a peer on its own computes the
+same parts as one process that computes them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossipml import data, seeds, topology
+from gossipml.aggregation import AGGREGATORS
+from gossipml.algorithms import ALGORITHMS, LEARNING_RATES, OPTIMIZERS, Algorithm, Problem
+from gossipml.compression import COMPRESSORS
+from gossipml.errors import ConfigError, DataError, nearest
+from gossipml.models import Model, make_model
+from gossipml.observe.runfolder import file_name
+from gossipml.peer.setup import Agreement, PeerSetup
+from gossipml.plugins import check_options, load_object, option_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gossipml.data import Dataset
+    from gossipml.experiment import Experiment
+    from gossipml.topology import MixingMatrix, Schedule, Topology
+
+TEST_FILE = "shared/test.npz"  # a folder of its own, for a peer may be called "test"
+FROM_OUTSIDE = frozenset({"lr_schedule", "optimizer"})  # algorithm fields with keys of their own
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The data of a run: what each peer trains on, and what all are measured on."""
+
+    parts: Mapping[int, tuple[NDArray[Any], NDArray[Any]]]  # samples and targets by peer index
+    test: tuple[NDArray[Any], NDArray[Any]]
+    features: tuple[int, ...]
+    classes: int | None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph with its mixing weights."""
+
+    topology: Topology
+    matrix: MixingMatrix
+    schedule: Schedule
+    weights: str
+
+
+def build_network(experiment: Experiment) -> Network:
+    """Return the experiment's graph with its weights, both checked."""
+    return network_of(experiment, build_topology(experiment))
+
+
+def network_of(experiment: Experiment, graph: Topology) -> Network:
+    """Return a graph with the experiment's weights."""
+    section = experiment.topology
+    weights = section.weights or ("uniform" if graph.directed else "metropolis")
+    matrix = topology.mixing(graph, weights)
+    return Network(graph, matrix, topology.Static(graph, matrix), weights)
+
+
+def build_topology(experiment: Experiment) -> Topology:
+    """Return the experiment's graph, named or from its file."""
+    section = experiment.topology
+    if build_algorithm(experiment).facts.pooled:
+        return topology.make_topology("complete", 1)
+    if section.file is not None:
+        if section.options:
+            key = min(section.options)
+            raise ConfigError(
+                f"topology.{key}: unknown key{nearest(key, ['file', 'weights', 'schedule'])}"
+            )
+        graph = topology.load_topology(section.file)
+        if section.peers not in (None, graph.n):
+            raise ConfigError(
+                f"topology.peers: found {section.peers}, but {section.file} has {graph.n} peers"
+            )
+        return graph
+    assert section.graph is not None  # the experiment's own check
+    return topology.make_topology(
+        section.graph, section.peers, seed=experiment.seed, **section.options
+    )
+
+
+def build_algorithm(experiment: Experiment) -> Algorithm:
+    """Return the method with its hyper-parameters."""
+    section = experiment.algorithm
+    made: Any
+    if ":" in section.name:
+        made = load_object(section.name)
+        if not (isinstance(made, type) and issubclass(made, Algorithm)):
+            raise ConfigError(f"algorithm.name: {section.name!r} is not a subclass of Algorithm")
+    else:
+        made = ALGORITHMS.get(section.name)
+        if made is None:
+            raise ConfigError(
+                f"algorithm.name: unknown algorithm {section.name!r}"
+                f"{nearest(section.name, ALGORITHMS)}"
+            )
+    options = check_options(made, section.options, "algorithm", FROM_OUTSIDE)
+    fields = {field.name for field in dataclasses.fields(made)}
+    options["lr_schedule"] = _named(
+        section.lr_schedule, LEARNING_RATES, "algorithm.lr_schedule", rounds=experiment.rounds
+    )
+    if "optimizer" in fields:
+        options["optimizer"] = _named(section.optimizer, OPTIMIZERS, "algorithm.optimizer")
+    elif section.optimizer != "sgd":
+        raise ConfigError(
+            f"algorithm.optimizer: found {section.optimizer!r}, but {section.name} takes plain steps"
+        )
+    algorithm: Algorithm = made(**options)
+    if not 0 < algorithm.lr < float("inf"):
+        raise ConfigError(f"algorithm.lr: found {algorithm.lr}, expected a positive number")
+    return algorithm
+
+
+def _named(
+    value: str | Mapping[str, Any], known: Mapping[str, Any], path: str, **defaults: Any
+) -> Any:
+    """Make the thing that ``"name"`` or ``{name = "name", …}`` asks for."""
+    options = {"name": value} if isinstance(value, str) else dict(value)
+    name = options.pop("name", None)
+    if name not in known:
+        raise ConfigError(f"{path}: unknown name {name!r}{nearest(str(name), known)}")
+    names = option_names(known[name])
+    filled = {key: value for key, value in defaults.items() if key in names}
+    return known[name](**check_options(known[name], {**filled, **options}, path))
+
+
+def load_shards(
+    experiment: Experiment, peers: int, only: Sequence[int] | None = None
+) -> Shards:
+    """Load the data, set the test set aside, and cut the rest into the peers' parts.
+
+    Parameters
+    ----------
+    only : sequence of int, optional
+        Peers whose parts to return; all by default.
+    """
+    section = experiment.data
+    cutter = data.PARTITIONERS.get(section.partition)
+    if cutter is None:
+        raise ConfigError(
+            f"data.partition: unknown partition {section.partition!r}"
+            f"{nearest(section.partition, data.PARTITIONERS)}"
+        )
+    known = data.partition_options(section.partition)
+    cutting = {key: value for key, value in section.options.items() if key in known}
+    loading = {key: value for key, value in section.options.items() if key not in known}
+    dataset = data.load_source(
+        section.source, seed=experiment.seed, dtype=experiment.model.dtype, **loading
+    )
+    return cut(experiment, dataset, peers, cutting, only)
+
+
+def cut(
+    experiment: Experiment,
+    dataset: Dataset,
+    peers: int,
+    options: Mapping[str, Any],
+    only: Sequence[int] | None = None,
+) -> Shards:
+    """Set the test set aside and cut the rest into the peers' parts."""
+    train, test = data.train_test(dataset, experiment.data.test_fraction, experiment.seed)
+    parts = partition(experiment, train, peers, options)
+    chosen = range(peers) if only is None else only
+    return Shards(
+        {i: (train.X[parts[i]], train.y[parts[i]]) for i in chosen},
+        (test.X, test.y),
+        dataset.features,
+        dataset.classes,
+    )
+
+
+def partition(
+    experiment: Experiment, train: Dataset, peers: int, options: Mapping[str, Any]
+) -> list[NDArray[np.int64]]:
+    """Return the sample indices of each peer."""
+    if build_algorithm(experiment).facts.pooled:
+        return [np.arange(len(train.X))]
+    return data.partition(
+        experiment.data.partition, train, peers, experiment.seed, **options
+    )
+
+
+def build_model(experiment: Experiment, shards: Shards) -> Model:
+    """Return the model for the data's shape."""
+    section = experiment.model
+    return make_model(
+        section.name, shards.features, shards.classes, section.dtype, **section.options
+    )
+
+
+def build_setups(
+    experiment: Experiment,
+    network: Network,
+    shards: Shards,
+    *,
+    algorithm: Algorithm | None = None,
+    model: Model | None = None,
+    allow_isolation: bool = False,
+) -> list[PeerSetup]:
+    """Return the setup of every peer that has a part in ``shards``, in peer order.
+
+    ``algorithm`` and ``model`` are the experiment's own unless given as objects.
+    """
+    algorithm = algorithm or build_algorithm(experiment)
+    model = model or build_model(experiment, shards)
+    _check_composition(algorithm, network)
+    x0 = initial_point(experiment, model)
+    compressor = _registered("compression.name", experiment.compression.name, COMPRESSORS)
+    aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+    agreement = Agreement(
+        run=experiment.run_digest(),
+        topology=network.schedule.digest(),
+        algorithm=experiment.algorithm_description(),
+    )
+    return [
+        PeerSetup(
+            index=i,
+            ids=network.topology.ids,
+            agreement=agreement,
+            seed=experiment.seed,
+            rounds=experiment.rounds,
+            evaluate_every=experiment.evaluate_every,
+            schedule=network.schedule,
+            algorithm=algorithm,
+            problem=Problem(
+                model, X, y, seed=experiment.seed, peer=i, batch_size=batch_size(experiment, 1)
+            ),
+            x0=x0,
+            test=shards.test,
+            compressor=compressor(),
+            aggregator=aggregator(),
+            timing=experiment.peer,
+            allow_isolation=allow_isolation,
+        )
+        for i, (X, y) in sorted(shards.parts.items())
+    ]
+
+
+def batch_size(experiment: Experiment, peers: int) -> int | None:
+    """Return how many samples ``peers`` peers together use in a step; None for all of them."""
+    size = experiment.algorithm.batch_size
+    return None if size == "full" else size * peers
+
+
+def initial_point(experiment: Experiment, model: Model) -> NDArray[Any]:
+    """Return the initial parameters ``(P,)``, the same at every peer."""
+    return model.initial(seeds.generator(experiment.seed, "model"))
+
+
+def save_shards(folder: Path, shards: Shards, ids: Sequence[str]) -> list[Path]:
+    """Write each peer's own samples to ``<id>.npz`` and the test set to ``shared/test.npz``."""
+    (folder / TEST_FILE).parent.mkdir(parents=True, exist_ok=True)
+    classes = np.int64(-1 if shards.classes is None else shards.classes)
+    X, y = shards.test
+    np.savez(folder / TEST_FILE, X=X, y=y, classes=classes)
+    paths = []
+    for i, (X, y) in sorted(shards.parts.items()):
+        paths.append(folder / f"{file_name(ids[i])}.npz")
+        np.savez(paths[-1], X=X, y=y, classes=classes)
+    return paths
+
+
+def load_shard(path: Path, peer: int, dtype: str) -> Shards:
+    """Read a peer's own samples from a file with arrays ``X`` and ``y``.
+
+    ``classes`` in it says how many there are in all (-1: regression), for a peer need not
+    have seen every one. The test set is ``shared/test.npz`` beside it, else the peer's own samples.
+    """
+    own = _read_arrays(path, dtype)
+    beside = path.parent / TEST_FILE
+    test = _read_arrays(beside, dtype) if beside.exists() else own
+    return Shards({peer: (own.X, own.y)}, (test.X, test.y), own.features, own.classes)
+
+
+def _read_arrays(path: Path, dtype: str) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such data file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable .npz file: {error}") from None
+    for key in ("X", "y"):
+        if key not in arrays:
+            raise DataError(f"{path}: has no array {key!r}; found {', '.join(arrays) or 'nothing'}")
+    dataset = data.from_arrays(arrays["X"], arrays["y"], dtype=dtype)
+    if "classes" not in arrays:
+        return dataset
+    declared = int(arrays["classes"])
+    return dataclasses.replace(dataset, classes=None if declared < 0 else declared)
+
+
+def _registered(path: str, name: str, known: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise ConfigError(f"{path}: unknown name {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+def _check_composition(algorithm: Algorithm, network: Network) -> None:
+    """Refuse what theory forbids, with the reason."""
+    facts, matrix = algorithm.facts, network.matrix
+    name = algorithm.name or type(algorithm).__name__
+    if facts.symmetric and not matrix.is_symmetric:
+        raise ConfigError(
+            f"algorithm.name: {name} needs symmetric mixing weights, but {network.weights!r} on "
+            f"{network.topology.name} are not; use an undirected graph"
+        )

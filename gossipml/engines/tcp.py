@@ -1,0 +1,188 @@
+"""The TCP engine: one peer of a run, over sockets.
+
+The socket call comes first and the wait only when it would block: for small messages that
+is twice the rate of waiting first, and tensors go straight into and out of their buffers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+from trio.lowlevel import cancel_shielded_checkpoint, wait_readable, wait_writable
+
+from gossipml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gossipml.peer.network import ByteStream
+
+T = TypeVar("T")
+
+SLICE = 4 * 2**20  # bytes moved between two checkpoints, about a millisecond's worth
+CALL_COST = 16 * 2**10  # a call counts as at least so many bytes, so tiny frames yield too
+THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
+ACCEPT_BURST = 32  # connections accepted at once; afterwards …
+ACCEPT_EVERY_S = 0.02  # … one in so many seconds: a flood costs a bounded share of the time
+BACKLOG = 128
+
+
+class TcpStream:
+    """A connected, non-blocking socket as a stream."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._moved = 0
+
+    async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        rest = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+        while rest:
+            try:
+                count = self._sock.sendmsg(rest)
+            except BlockingIOError:
+                await self._wait(wait_writable)
+                continue
+            await self._yield_sometimes(count)
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if rest:
+                rest[0] = rest[0][count:]
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        while True:
+            try:
+                count = self._sock.recv_into(buffer)
+            except BlockingIOError:
+                await self._wait(wait_readable)
+                continue
+            await self._yield_sometimes(count)
+            return count
+
+    async def end(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+    async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
+        self._moved = 0
+        try:
+            await until(self._sock)
+        except trio.ClosedResourceError:
+            raise OSError(errno.EBADF, "closed") from None
+
+    async def _yield_sometimes(self, count: int) -> None:
+        self._moved += max(count, CALL_COST)
+        if self._moved >= SLICE:
+            self._moved = 0
+            await cancel_shielded_checkpoint()
+
+
+class TcpNetwork:
+    """One peer's listening socket and its neighbours' addresses.
+
+    Parameters
+    ----------
+    listener : socket.socket
+        Bound and listening; see :func:`bind`.
+    addresses : sequence of (host, port) or None
+        By peer index; only neighbours' are used.
+    """
+
+    def __init__(
+        self, listener: socket.socket, addresses: Sequence[tuple[str, int] | None]
+    ) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._addresses = addresses
+        self._took_s: dict[str, float] = {}
+
+    async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
+        credit, since = float(ACCEPT_BURST), trio.current_time()
+        async with trio.open_nursery() as nursery:
+            while True:
+                sock = await self._accept()
+                if sock is None:
+                    await trio.sleep(0.1)  # out of descriptors: existing links come first
+                    continue
+                now = trio.current_time()
+                credit = min(ACCEPT_BURST, credit + (now - since) / ACCEPT_EVERY_S) - 1
+                since = now
+                nursery.start_soon(handle, TcpStream(sock))
+                if credit < 0:
+                    await trio.sleep(ACCEPT_EVERY_S)
+
+    async def _accept(self) -> socket.socket | None:
+        while True:
+            try:
+                return self._listener.accept()[0]
+            except BlockingIOError:
+                await wait_readable(self._listener)
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    return None
+                await cancel_shielded_checkpoint()  # the dialler left before we got to it
+
+    async def dial(self, neighbour: int) -> ByteStream:
+        address = self._addresses[neighbour]
+        if address is None:
+            raise ConnectionRefusedError("the topology gives no address for this neighbour")
+        stream = await trio.open_tcp_stream(*address)
+        return TcpStream(socket.socket(fileno=stream.socket.detach()))
+
+    async def compute(self, work: Callable[..., T], *args: Any) -> T:
+        name = getattr(work, "__name__", "")
+        if self._took_s.get(name, 0.0) > THREAD_FROM_S:
+            begin = time.perf_counter()
+            result = await trio.to_thread.run_sync(work, *args)
+        else:
+            await trio.lowlevel.checkpoint()
+            begin = time.perf_counter()
+            result = work(*args)
+        self._took_s[name] = time.perf_counter() - begin
+        return result
+
+
+def parse_address(text: str, place: str) -> tuple[str, int]:
+    """Return (host, port) of ``host:port`` or ``[v6]:port``; ConfigError names ``place``."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise ConfigError(f"{place}: found address {text!r}, expected host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on the address; port 0 takes a free one.
+
+    Raises
+    ------
+    ConfigError
+        The address is in use or is not one of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        hint = "; is another peer running there?" if error.errno == errno.EADDRINUSE else ""
+        raise ConfigError(f"cannot listen on {host}:{port}: {reason}{hint}") from error
+    return sock

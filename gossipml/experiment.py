@@ -1,0 +1,334 @@
+"""The experiment file and its typed record.
+
+Reads TOML, applies ``--set`` overrides, and refuses what it does not know, naming the key
+and the nearest known one. Names and options of graphs, data, models and methods are
+resolved by :mod:`gossipml.assembly`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from gossipml.engines.virtual import Conditions
+from gossipml.errors import ConfigError, nearest
+from gossipml.peer.setup import Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Options = dict[str, Any]
+"""Further keys of a section: options of the thing that the section names."""
+
+
+class TopologySection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[topology]``: a named graph with so many peers, or a file."""
+
+    graph: str | None = None
+    file: str | None = None
+    peers: int | None = None
+    weights: str | None = None  # metropolis where undirected, else uniform
+    schedule: Literal["static"] = "static"
+    options: Options = {}
+
+
+class DataSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[data]``: where samples come from and who gets which."""
+
+    source: str = "digits"
+    partition: str = "iid"
+    test_fraction: float = 0.2
+    options: Options = {}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_fraction < 1:
+            raise ValueError(
+                f"test_fraction is {self.test_fraction}, expected from 0 to less than 1"
+            )
+
+
+class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[model]``: loss and gradient by name."""
+
+    name: str = "softmax"
+    dtype: Literal["float32", "float64"] = "float32"
+    options: Options = {}
+
+
+class AlgorithmSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[algorithm]``: the method by name, and how gradients are drawn and used."""
+
+    name: str = "d-psgd"
+    batch_size: int | Literal["full"] = 32
+    lr_schedule: str | dict[str, Any] = "constant"
+    optimizer: str | dict[str, Any] = "sgd"
+    options: Options = {}
+
+    def __post_init__(self) -> None:
+        if self.batch_size != "full" and self.batch_size < 1:
+            raise ValueError(f'batch_size is {self.batch_size}, expected 1 or more, or "full"')
+
+
+class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[schedule]``: when a peer mixes."""
+
+    kind: Literal["sync"] = "sync"
+
+
+class CompressionSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[compression]``: what travels."""
+
+    name: str = "none"
+
+
+class AggregationSection(msgspec.Struct, frozen=True, kw_only=True):
+    """``[aggregation]``: how a neighbourhood is combined."""
+
+    rule: str = "mean"
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """All that determines a run. The same record works in every engine."""
+
+    name: str = "experiment"
+    seed: int = 0
+    rounds: int = 100
+    evaluate_every: int = 10
+    baselines: bool = True  # also train centralised and isolated, to compare with
+    topology: TopologySection = TopologySection(graph="ring", peers=8)
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    algorithm: AlgorithmSection = AlgorithmSection()
+    schedule: ScheduleSection = ScheduleSection()
+    compression: CompressionSection = CompressionSection()
+    aggregation: AggregationSection = AggregationSection()
+    network: Conditions = Conditions()
+    peer: Timing = Timing()
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("rounds", 0), ("evaluate_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
+        if not self.name or set(self.name) & set("/\\\0"):
+            raise ValueError(f"name is {self.name!r}, expected words that can name a folder")
+
+    def to_toml(self) -> str:
+        """Return the resolved experiment as a TOML file that loads to an equal record."""
+        import tomli_w
+
+        return tomli_w.dumps(_flatten(msgspec.to_builtins(self)))
+
+    def run_digest(self) -> str:
+        """Return what peers of one run must share beyond topology, model and algorithm.
+
+        Hex SHA-256 of the canonical JSON of name, seed, rounds, data and model. Folders in
+        paths are left out, for they differ between machines.
+        """
+        parts = msgspec.to_builtins(self)
+        shared = {key: parts[key] for key in ("name", "seed", "rounds", "data", "model")}
+        shared["data"]["source"] = _last_part(self.data.source)
+        return hashlib.sha256(_canonical(shared).encode()).hexdigest()
+
+    def algorithm_description(self) -> str:
+        """Return how a round goes, in words that end with their digest.
+
+        The words are for people; the digest is the first 16 hex digits of the SHA-256 of the
+        canonical JSON of the sections algorithm, schedule, compression and aggregation.
+        """
+        parts = msgspec.to_builtins(self)
+        keys = ("algorithm", "schedule", "compression", "aggregation")
+        digest = hashlib.sha256(_canonical({key: parts[key] for key in keys}).encode()).hexdigest()
+        options = " ".join(f"{key}={value}" for key, value in self.algorithm.options.items())
+        words = f"{self.algorithm.name} batch_size={self.algorithm.batch_size} {options}".strip()
+        return f"{words[:180]} #{digest[:16]}"
+
+
+OPEN_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "topology": TopologySection,
+    "data": DataSection,
+    "model": ModelSection,
+    "algorithm": AlgorithmSection,
+}
+"""Sections whose further keys are options of the thing they name."""
+
+
+def load_experiment(
+    path: str | Path, *, overrides: Sequence[str] = (), seed: int | None = None
+) -> Experiment:
+    """Read an experiment file.
+
+    Parameters
+    ----------
+    path : path of a TOML file
+    overrides : sequence of ``"key=value"``
+        As ``--set`` takes them: dotted keys, TOML values (bare words are strings).
+    seed : int, optional
+        Replaces the file's seed.
+
+    Raises
+    ------
+    ConfigError
+        One line that names the file or key, what was found, and what is expected.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    base = path.resolve().parent
+    _resolve_paths(table, base)
+    changes = [_override(text) for text in overrides]
+    for keys, value in changes:
+        _apply(table, keys, value)
+    if seed is not None:
+        table["seed"] = seed
+    return experiment_from(table)
+
+
+def experiment_from(table: Mapping[str, Any]) -> Experiment:
+    """Return the experiment of a nested dictionary; see :func:`load_experiment` for errors."""
+    _check_keys(table, Experiment, "")
+    nested: dict[str, Any] = {}
+    for key, value in table.items():
+        section = OPEN_SECTIONS.get(key)
+        if section is None or not isinstance(value, dict):
+            nested[key] = value
+            continue
+        if "options" in value:
+            raise ConfigError(f"{key}.options: unknown key; write options directly in [{key}]")
+        fixed = {f for f in section.__struct_fields__ if f != "options"}
+        nested[key] = {k: v for k, v in value.items() if k in fixed}
+        nested[key]["options"] = {k: v for k, v in value.items() if k not in fixed}
+    try:
+        experiment = msgspec.convert(nested, Experiment)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error, table)) from None
+    _check_topology(experiment.topology)
+    return experiment
+
+
+def _check_keys(table: Mapping[str, Any], record: type[msgspec.Struct], path: str) -> None:
+    known = {f.name: f.type for f in msgspec.structs.fields(record)}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(f"{path}{key}: unknown key{nearest(key, known)}")
+        kind = known[key]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{key}: found {value!r}, expected a table [{key}]")
+            if key not in OPEN_SECTIONS:
+                _check_keys(value, kind, f"{key}.")
+
+
+def _check_topology(topology: TopologySection) -> None:
+    if topology.graph is not None and topology.file is not None:
+        raise ConfigError("topology.file: found beside topology.graph, expected only one of them")
+    if topology.graph is None and topology.file is None:
+        raise ConfigError("topology: expected graph = \"NAME\" or file = \"PATH\"")
+    if topology.peers is not None and topology.peers < 1:
+        raise ConfigError(f"topology.peers: found {topology.peers}, expected 1 or more")
+
+
+def _explain(error: msgspec.ValidationError, table: Mapping[str, Any]) -> str:
+    """Turn msgspec's words into ``key: what was found, what is expected``."""
+    text, _, place = str(error).partition(" - at `$.")
+    key = place.removesuffix("`")
+    if not key:
+        return text[:1].lower() + text[1:]
+    found: Any = table
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if isinstance(found, dict):  # a check of the whole section
+        return f"{key}: {text}"
+    expected = text.split(", got")[0].removeprefix("Expected ").removeprefix("Invalid enum value ")
+    if text.startswith("Invalid enum value"):
+        expected = "another value"
+    return f"{key}: found {found!r}, expected {expected.strip('`')}"
+
+
+def _override(text: str) -> tuple[list[str], Any]:
+    """Parse ``key=value``; the value is TOML, or else a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text}: expected key=value, such as algorithm.lr=0.1")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return key.strip().split("."), parsed
+
+
+def _apply(table: dict[str, Any], keys: list[str], value: Any) -> None:
+    if keys == ["topology", "file"]:
+        _forget(table, "graph", "peers")
+        value = str(Path(value).resolve()) if isinstance(value, str) else value
+    elif keys == ["topology", "graph"]:
+        _forget(table, "file")
+    elif keys == ["data", "source"] and isinstance(value, str) and _is_path(value):
+        value = _absolute(value, Path.cwd())
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}: {key} is not a table")
+    table[keys[-1]] = value
+
+
+def _forget(table: dict[str, Any], *keys: str) -> None:
+    section = table.get("topology")
+    if isinstance(section, dict):
+        for key in keys:
+            section.pop(key, None)
+
+
+def _resolve_paths(table: dict[str, Any], base: Path) -> None:
+    """Make the file's relative paths absolute: they are relative to the file."""
+    for section, key in (("topology", "file"), ("data", "source"), ("model", "name"),
+                         ("algorithm", "name")):
+        values = table.get(section)
+        value = values.get(key) if isinstance(values, dict) else None
+        if isinstance(value, str) and isinstance(values, dict) and (
+            key == "file" or _is_path(value)
+        ):
+            values[key] = _absolute(value, base)
+
+
+def _is_path(value: str) -> bool:
+    file = value.partition(":")[0] if ".py:" in value else value
+    return "/" in file or Path(file).suffix in DATA_SUFFIXES
+
+
+DATA_SUFFIXES = (".npz", ".csv", ".jsonl", ".svm", ".libsvm", ".parquet", ".py")
+
+
+def _absolute(value: str, base: Path) -> str:
+    file, colon, name = value.partition(":") if ".py:" in value else (value, "", "")
+    return str((base / file).resolve()) + colon + name
+
+
+def _last_part(source: str) -> str:
+    return Path(source).name if _is_path(source) else source
+
+
+def _flatten(parts: dict[str, Any]) -> dict[str, Any]:
+    """Undo the split of open sections, and drop what is not set: TOML has no null."""
+    flat: dict[str, Any] = {}
+    for key, value in parts.items():
+        if isinstance(value, dict):
+            options = value.pop("options", {}) if key in OPEN_SECTIONS else {}
+            flat[key] = {k: v for k, v in {**value, **options}.items() if v is not None}
+        elif value is not None:
+            flat[key] = value
+    return flat
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

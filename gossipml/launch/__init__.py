@@ -1,0 +1,1 @@
+"""Peers as operating-system processes: one here, or all of a run under a supervisor."""

@@ -1,0 +1,75 @@
+"""The program of a supervised peer: ``python -m gossipml.launch.child ORDERS``.
+
+``ORDERS`` is one JSON object. Reports go to standard output, one JSON object a line;
+standard input is the leash that ends with the supervisor. It imports only what a peer
+needs: no command line, no networkx, no plots.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from gossipml import assembly, topology
+from gossipml.engines.tcp import parse_address
+from gossipml.errors import GossipError
+from gossipml.experiment import load_experiment
+from gossipml.launch.process import run_peer
+from gossipml.observe.runfolder import RunFolder
+from gossipml.peer.reports import Event, Report
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells a peer."""
+
+    peer: int  # index
+    experiment: str  # file
+    topology: str  # file, with addresses
+    data: str  # file with this peer's own samples
+    folder: str  # run folder
+    listener: int  # descriptor of the bound socket
+    allow_isolation: bool = False
+
+
+def main(text: str) -> int:
+    """Run the peer that the orders describe; return the exit status."""
+    orders = msgspec.json.decode(text, type=Orders)
+    encoder = msgspec.json.Encoder()
+
+    def report(record: Report) -> None:
+        sys.stdout.buffer.write(encoder.encode(record) + b"\n")
+        sys.stdout.buffer.flush()
+
+    experiment = load_experiment(orders.experiment)
+    graph = topology.load_topology(Path(orders.topology))
+    network = assembly.network_of(experiment, graph)
+    shards = assembly.load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
+    (setup,) = assembly.build_setups(
+        experiment, network, shards, allow_isolation=orders.allow_isolation
+    )
+    addresses = [parse_address(a, "address") if a else None for a in graph.addresses]
+    listener = socket.socket(fileno=orders.listener)
+    report(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
+    try:
+        outcome, status = run_peer(
+            setup, listener, addresses, report=report, leash=sys.stdin.fileno()
+        )
+    except GossipError as error:
+        report(Event(peer=setup.id, t_s=0.0, kind="failed", round=0, detail=str(error)))
+        print(error, file=sys.stderr)
+        return error.exit_code
+    folder = RunFolder(Path(orders.folder))
+    folder.write_model(setup.id, outcome.state.arrays())
+    if outcome.stopped:
+        folder.write_checkpoint(setup.id, outcome.state.arrays(), outcome.rounds)
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1]))
+    except BrokenPipeError:  # the supervisor is gone, and with it everyone who would listen
+        sys.exit(1)

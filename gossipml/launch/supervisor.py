@@ -1,0 +1,156 @@
+"""All peers of a run as processes on this machine: start, listen, stop, leave no orphan.
+
+Listening sockets are bound here, on ports that the system chooses, and handed to the
+peers, so no port can be taken in between. Every peer hangs on a pipe from this process:
+when it ends, however it ends, they do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from gossipml.peer.reports import Event, Finished, Report
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gossipml.launch.child import Orders
+
+PATIENCE_S = 3.5  # from the first signal until peers that still run are killed
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    )
+}  # fmt: skip
+"""Set before numpy loads: with a thread a core each, peers on one machine run 10 times slower."""
+
+
+@dataclass
+class Ends:
+    """How the processes of a run ended."""
+
+    status: dict[str, int] = field(default_factory=dict)  # exit status by peer id; -9: killed
+    finished: dict[str, Finished] = field(default_factory=dict)
+    signal: int | None = None  # that stopped the run
+
+
+@dataclass
+class Supervisor:
+    """Runs peers as child processes.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Peer ids, in peer order.
+    orders : sequence of Orders
+    listeners : sequence of socket.socket
+        One for each peer; closed here once the peer has its copy.
+    logs : Path
+        Folder for each peer's standard error.
+    report : callable
+        Called with every report of every peer.
+    """
+
+    ids: Sequence[str]
+    orders: Sequence[Orders]
+    listeners: Sequence[socket.socket]
+    logs: Sequence[Path]
+    report: Callable[[Report], None]
+    ends: Ends = field(default_factory=Ends)
+    _processes: list[trio.Process] = field(default_factory=list)
+
+    def run(self) -> Ends:
+        """Start all peers and wait until every one has ended."""
+        trio.run(self._run)
+        return self.ends
+
+    async def _run(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._obey_signals)
+                async with trio.open_nursery() as peers:
+                    for i in range(len(self.ids)):
+                        process = await self._start(i)
+                        peers.start_soon(self._follow, i, process)
+                nursery.cancel_scope.cancel()
+        finally:
+            for process in self._processes:
+                if process.returncode is None:
+                    process.kill()
+
+    async def _start(self, i: int) -> trio.Process:
+        orders, listener = self.orders[i], self.listeners[i]
+        text = msgspec.json.encode(orders).decode()
+        with self.logs[i].open("ab") as log:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "gossipml.launch.child", text],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C reaches us, and we tell the peers
+                env={**os.environ, **ONE_THREAD},
+            )
+        listener.close()
+        self._processes.append(process)
+        return process
+
+    async def _follow(self, i: int, process: trio.Process) -> None:
+        """Pass on one peer's reports until its process ends."""
+        assert process.stdout is not None
+        decoder = msgspec.json.Decoder(Report)
+        rest = b""
+        async with process.stdout:
+            async for chunk in process.stdout:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    record = decoder.decode(line)
+                    if isinstance(record, Finished):
+                        self.ends.finished[record.peer] = record
+                    self.report(record)
+        status = await process.wait()
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        self.ends.status[self.ids[i]] = status
+        if status < 0:
+            name = signal.Signals(-status).name
+            self._tell(self.ids[i], f"its process was ended by {name}")
+        elif self.ids[i] not in self.ends.finished and status not in (1, 2):
+            self._tell(self.ids[i], f"its process ended with status {status}")
+
+    def _tell(self, peer: str, detail: str) -> None:
+        self.report(Event(peer=peer, t_s=0.0, kind="failed", round=0, detail=detail))
+
+    async def _obey_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                async for number in signals:
+                    if self.ends.signal is not None:
+                        self._send(signal.SIGKILL)
+                        continue
+                    self.ends.signal = number
+                    self._send(signal.SIGTERM)
+                    nursery.start_soon(self._kill_later)
+
+    async def _kill_later(self) -> None:
+        await trio.sleep(PATIENCE_S)
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            if process.returncode is None:
+                process.send_signal(number)

@@ -1,0 +1,133 @@
+"""One edge of the graph as one of its ends sees it, across all its connections.
+
+A link outlives connections: it keeps what came in and is not yet used, and the last two
+messages that went out, which a new connection sends again. So a broken connection loses
+nothing, as long as it comes back in time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import trio
+
+from gossipml import wire
+
+if TYPE_CHECKING:
+    from gossipml.peer.network import ByteStream
+
+Turn: TypeAlias = tuple[int, int]
+"""A round and the index of the request in it: the clock of an edge."""
+
+BEFORE: Turn = (-1, 0)
+KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
+
+
+@dataclass(eq=False)
+class Session:
+    """One live connection of a link."""
+
+    stream: ByteStream
+    connection: wire.Connection
+    incarnation: int  # of the neighbour's process
+    dialled_by: int
+    heard: float  # when bytes last came in
+    spoke: float  # when bytes last went out
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    paused: bool = False  # not reading, because both slots hold messages not used yet
+
+    def close(self) -> None:
+        """Drop the connection; the tasks that serve it end."""
+        self.stream.close()
+        self.scope.cancel()
+
+
+@dataclass(eq=False)
+class Link:
+    """The edge to one neighbour."""
+
+    neighbour: int
+    id: str
+    state: Literal["waiting", "up", "down", "lost", "left"] = "waiting"
+    reached: Turn = BEFORE  # the last exchange that was used from this neighbour
+    session: Session | None = None
+    refusal: str = ""
+    deadline: float = float("inf")  # when to give up waiting for a connection
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    payload_bytes_sent: int = 0
+    inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
+    outbox: deque[wire.Event] = field(default_factory=deque)
+    sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
+    changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    written: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    room: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    @property
+    def open(self) -> bool:
+        """Whether anything may still come from this neighbour."""
+        return self.state not in ("lost", "left")
+
+    def post(self, event: wire.Event) -> None:
+        """Queue a message; without a connection, DATA waits for the next one."""
+        if isinstance(event, wire.Data):
+            self.sent.append(event)
+        if self.session is not None:
+            self.outbox.append(event)
+            self.written.unpark_all()
+
+    def attach(self, session: Session) -> None:
+        """Make a new connection the live one; the old one, if any, is dropped."""
+        if self.session is not None:
+            self.session.close()
+        self.session = session
+        self.state = "up"
+        self.deadline = float("inf")
+        self.outbox = deque(self.sent)
+        self.announce()
+
+    def detach(self, session: Session) -> bool:
+        """Forget a connection that ended; False if another took its place already."""
+        if self.session is not session:
+            return False
+        self.session = None
+        if self.open:
+            self.state = "down"
+        self.announce()
+        return True
+
+    def end(self, state: Literal["lost", "left"]) -> None:
+        """Expect nothing more from this neighbour."""
+        self.state = state
+        self.announce()
+
+    def deliver(self, data: wire.Data, session: Session) -> None:
+        """Keep a message until its turn; drop it if that is past or it came before."""
+        key = (data.round, data.request)
+        if key <= self.reached or key in self.inbox:
+            session.connection.release(data)
+            return
+        self.inbox[key] = (data, session)
+        self.announce()
+
+    def take(self, key: Turn) -> memoryview | None:
+        """Return the message of a turn if it is here; ``used`` gives its slot back."""
+        found = self.inbox.get(key)
+        return None if found is None else memoryview(found[0].body)
+
+    def used(self, key: Turn) -> None:
+        """Move past a turn and give the slot of its message back."""
+        self.reached = key
+        found = self.inbox.pop(key, None)
+        if found is not None:
+            data, session = found
+            session.connection.release(data)
+            self.room.unpark_all()
+
+    def announce(self) -> None:
+        """Wake whoever waits for this link to change."""
+        self.changed.unpark_all()
+        self.written.unpark_all()
+

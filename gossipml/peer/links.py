@@ -1,0 +1,395 @@
+"""All links of one peer: dial and accept, introduce, serve connections, notice the dead.
+
+One connection an edge. The end that comes first in peer order dials at once, the other
+after a short grace, so either end may dial; of two connections that cross, the one that
+the first end dialled stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from gossipml import seeds, wire
+from gossipml.errors import RemoteProtocolError
+from gossipml.peer.link import Link, Session
+from gossipml.peer.reports import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gossipml.peer.network import ByteStream, Network
+    from gossipml.peer.reports import Report
+    from gossipml.peer.setup import PeerSetup
+
+GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
+MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
+BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the second, with jitter
+
+
+class _Refused(Exception):
+    """The other side said no, or we did: the report says to whom and why."""
+
+    def __init__(self, report: wire.Error) -> None:
+        super().__init__(report.message)
+        self.report = report
+
+
+class Links:
+    """The neighbours of one peer.
+
+    Parameters
+    ----------
+    setup : PeerSetup
+    network : Network
+        The engine's sockets or their likeness in memory.
+    incarnation : int
+        Random number of this process, so that neighbours tell a restart from a reconnect.
+    report : callable
+        Told of links that come up, go down or are given up.
+    """
+
+    def __init__(
+        self,
+        setup: PeerSetup,
+        network: Network,
+        *,
+        incarnation: int,
+        report: Callable[[Report], None],
+    ) -> None:
+        self.setup, self.network, self.report = setup, network, report
+        self.timing = setup.timing
+        self.incarnation = incarnation
+        self.round = 0
+        self.started = trio.current_time()
+        self.links = {
+            j: Link(j, setup.ids[j], deadline=self.started + self.timing.connect_timeout_s)
+            for j in setup.schedule.neighbours(setup.index)
+        }
+        self._by_id = {link.id: link for link in self.links.values()}
+        self._told: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Keep every link up until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.network.listen, self._accept)
+            for link in self.links.values():
+                nursery.start_soon(self._maintain, link)
+
+    def tell(
+        self,
+        kind: Literal[
+            "connected", "disconnected", "refused", "lost", "left", "alone", "stopping", "finished"
+        ],
+        link: Link | None = None,
+        detail: str = "",
+    ) -> None:
+        """Report an event of this peer, now."""
+        self.report(
+            Event(
+                peer=self.setup.id,
+                t_s=trio.current_time() - self.started,
+                kind=kind,
+                round=self.round,
+                about=link.id if link else None,
+                detail=detail,
+            )
+        )
+
+    def give_up(self, link: Link, why: str) -> None:
+        """Count a neighbour as dead: nothing more is expected from it."""
+        if link.open:
+            link.end("lost")
+            if link.session is not None:
+                link.session.close()
+            self.tell("lost", link, why)
+
+    # --- connections -------------------------------------------------------------------
+
+    async def _maintain(self, link: Link) -> None:
+        """Dial one neighbour whenever there is no connection, until it is given up."""
+        attempt = 0
+        grace = 0.0 if self.setup.index < link.neighbour else GRACE_S
+        while link.open:
+            if link.session is not None:
+                attempt = 0
+                await link.changed.park()
+                continue
+            session = None
+            with trio.move_on_at(link.deadline):
+                await self._pause(link, attempt, grace)
+                if link.session is None and link.open:
+                    session = await self._dial(link)
+            attempt += 1
+            if session is not None:
+                await self._adopt(link, session)
+            if link.session is None and trio.current_time() >= link.deadline:
+                why = link.refusal or "not reachable"
+                self.give_up(link, f"{why} for {self._patience(link):g} s")
+
+    def _patience(self, link: Link) -> float:
+        timing = self.timing
+        return timing.reconnect_timeout_s if link.state == "down" else timing.connect_timeout_s
+
+    async def _pause(self, link: Link, attempt: int, grace: float) -> None:
+        """Wait before a try: grace first, then exponential back-off with jitter."""
+        first, last = BACKOFF_S
+        wait = min(last, first * 2**attempt) if attempt else 0.0
+        draw = seeds.stream(self.setup.seed, "backoff", self.setup.index, link.neighbour, attempt)
+        jitter = float(seeds.uniforms(draw, 1)[0])
+        with trio.move_on_after(grace + wait * (0.5 + 0.5 * jitter)):
+            while link.session is None and link.open:
+                await link.changed.park()
+
+    async def _dial(self, link: Link) -> Session | None:
+        try:
+            with trio.fail_after(self.timing.hello_timeout_s):
+                stream = await self.network.dial(link.neighbour)
+        except (OSError, trio.TooSlowError):
+            return None
+        try:
+            return await self._introduce(link, stream)
+        except _Refused as refused:
+            self._refused_by(link, refused.report.message)
+            stream.close()
+        except (OSError, trio.TooSlowError, RemoteProtocolError):
+            stream.close()
+        except BaseException:
+            stream.close()
+            raise
+        return None
+
+    async def _introduce(self, link: Link, stream: ByteStream) -> Session:
+        """Say hello to the neighbour that we dialled and hear its own."""
+        connection = self._connection()
+        with trio.fail_after(self.timing.hello_timeout_s):
+            await self._send(link, stream, connection, self._hello(link.id))
+            theirs = await self._hear(stream, connection)
+            if isinstance(theirs, wire.Error):
+                raise _Refused(theirs.swapped())
+            if not isinstance(theirs, wire.Hello):
+                raise OSError("closed before saying hello")
+            mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
+            if mismatch is not None:
+                await self._send(link, stream, connection, mismatch)
+                raise _Refused(mismatch)
+        connection.accept()
+        return self._session(stream, connection, theirs, dialled_by=self.setup.index)
+
+    async def _accept(self, stream: ByteStream) -> None:
+        """Hear who is there, and serve it if it is a neighbour with the same experiment."""
+        try:
+            connection = self._connection()
+            with trio.fail_after(self.timing.hello_timeout_s):
+                theirs = await self._hear(stream, connection)
+                if not isinstance(theirs, wire.Hello):
+                    return
+                link, answer = self._answer(theirs)
+                if link is not None and isinstance(answer, wire.Hello):
+                    await self._send(link, stream, connection, answer)
+                else:
+                    await stream.send(connection.send(answer))
+                    await stream.end()
+                    return
+            connection.accept()
+            session = self._session(stream, connection, theirs, dialled_by=link.neighbour)
+            await self._adopt(link, session)
+        except (OSError, trio.TooSlowError, RemoteProtocolError):
+            pass  # a stranger's trouble is not ours
+        finally:
+            stream.close()
+
+    def _answer(self, theirs: wire.Hello) -> tuple[Link | None, wire.Hello | wire.Error | wire.Bye]:
+        """Decide on somebody else's hello: our own, a refusal, or that we have a connection."""
+        link = self._by_id.get(theirs.peer)
+        ours = self._hello(theirs.peer)
+        if link is None:
+            stranger = wire.check_hello(ours, theirs, self._by_id)
+            assert stranger is not None
+            self._tell_refusal(None, stranger.message)
+            return None, stranger
+        mismatch = wire.check_hello(ours, theirs, link.id)
+        if mismatch is not None:
+            self._tell_refusal(link, mismatch.message)
+            return link, mismatch
+        live = link.session
+        if not link.open:
+            return link, wire.Bye(reason="given up", round=self.round)
+        if (
+            live is not None
+            and live.incarnation == theirs.incarnation
+            and self.setup.index < link.neighbour
+        ):
+            return link, wire.Bye(reason="duplicate", round=self.round)
+        return link, ours
+
+    async def _adopt(self, link: Link, session: Session) -> None:
+        """Make a connection the live one of its link, unless a better one is there."""
+        live = link.session
+        crossed = live is not None and live.incarnation == session.incarnation
+        first = min(self.setup.index, link.neighbour)
+        if not link.open or (crossed and session.dialled_by != first):
+            session.close()
+            return
+        link.attach(session)
+        self.tell("connected", link)
+        await self._serve(link, session)
+
+    # --- one connection ----------------------------------------------------------------
+
+    async def _serve(self, link: Link, session: Session) -> None:
+        """Read, write and watch one connection until it ends, then say what became of it."""
+        why = "closed by the other side"
+        try:
+            with session.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, link, session)
+                    nursery.start_soon(self._watch, link, session)
+                    await self._read(link, session)
+                    nursery.cancel_scope.cancel()
+        except* (OSError, RemoteProtocolError) as group:
+            why = str(_first(group)) or why
+        finally:
+            session.close()
+            if link.detach(session) and link.open:
+                link.deadline = trio.current_time() + self.timing.reconnect_timeout_s
+                self.tell("disconnected", link, why)
+
+    async def _read(self, link: Link, session: Session) -> None:
+        """Take in what comes; say why before a connection that broke the protocol is dropped."""
+        try:
+            await self._receive(link, session)
+        except RemoteProtocolError as error:
+            with trio.move_on_after(self.timing.hello_timeout_s):
+                await session.stream.send(session.connection.send(wire.Error.about(error)))
+            raise
+
+    async def _receive(self, link: Link, session: Session) -> None:
+        connection, stream = session.connection, session.stream
+        while link.open:
+            buffer = connection.receive_buffer()
+            if not buffer:
+                session.paused = True
+                await link.room.park()
+                session.paused = False
+                session.heard = trio.current_time()
+                continue
+            count = await stream.receive_into(buffer)
+            session.heard = trio.current_time()
+            link.bytes_received += count
+            for event in connection.bytes_received(count):
+                if isinstance(event, wire.Eof):
+                    return
+                self._handle(link, session, event)
+
+    def _handle(self, link: Link, session: Session, event: wire.Event) -> None:
+        match event:
+            case wire.Data():
+                if event.round > self.round + 1:
+                    raise RemoteProtocolError(
+                        f"round {event.round} came while this peer is in round {self.round}; "
+                        "a neighbour may be at most one round ahead"
+                    )
+                link.deliver(event, session)
+            case wire.Bye():
+                link.end("left")
+                if event.reason != "finished":
+                    self.tell("left", link, event.reason)
+            case wire.Error():
+                raise OSError(f"the neighbour gave up: {event.message}")
+            case _:
+                pass  # a heartbeat has done its work by being heard
+
+    async def _write(self, link: Link, session: Session) -> None:
+        while True:
+            while link.outbox:
+                event = link.outbox.popleft()
+                await self._send(link, session.stream, session.connection, event)
+                session.spoke = trio.current_time()
+                if isinstance(event, wire.Bye):
+                    await session.stream.end()
+                    return
+            await link.written.park()
+
+    async def _watch(self, link: Link, session: Session) -> None:
+        """Send heartbeats when nothing else goes out; end a connection that fell silent."""
+        timing = self.timing
+        while True:
+            due = trio.current_time() + timing.heartbeat_s
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            if now - due > timing.heartbeat_s:
+                session.heard = now  # we were the ones asleep: accuse nobody of silence
+            if not session.paused and now - session.heard > timing.dead_after_s:
+                raise OSError(f"silent for {now - session.heard:.2f} s")
+            if now - session.spoke >= timing.heartbeat_s and not link.outbox:
+                link.post(wire.Heartbeat(round=self.round, request=0))
+
+    # --- small parts -------------------------------------------------------------------
+
+    def _connection(self) -> wire.Connection:
+        return wire.Connection(self.setup.max_body)
+
+    def _session(
+        self, stream: ByteStream, connection: wire.Connection, theirs: wire.Hello, *, dialled_by: int
+    ) -> Session:
+        now = trio.current_time()
+        return Session(stream, connection, theirs.incarnation, dialled_by, heard=now, spoke=now)
+
+    def _hello(self, to: str) -> wire.Hello:
+        setup = self.setup
+        return wire.Hello(
+            run=setup.agreement.run,
+            peer=setup.id,
+            to=to,
+            topology=setup.agreement.topology,
+            parameters=setup.x0.size,
+            dtype=setup.x0.dtype.name,
+            algorithm=setup.agreement.algorithm,
+            round=self.round,
+            incarnation=self.incarnation,
+        )
+
+    async def _send(
+        self, link: Link, stream: ByteStream, connection: wire.Connection, event: wire.Event
+    ) -> None:
+        buffers = connection.send(event)
+        await stream.send(buffers)
+        link.bytes_sent += sum(len(buffer) for buffer in buffers)
+        if isinstance(event, wire.Data):
+            link.payload_bytes_sent += len(event.body)
+
+    async def _hear(self, stream: ByteStream, connection: wire.Connection) -> wire.Event:
+        """Wait for the first event of a new connection."""
+        while True:
+            count = await stream.receive_into(connection.receive_buffer())
+            events = connection.bytes_received(count)
+            if events:
+                return events[0]
+
+    def _refused_by(self, link: Link, message: str) -> None:
+        """Note that a neighbour we dialled runs another experiment.
+
+        When all of them do, the mistake is here: waiting longer would not mend it. Only
+        addresses that we dialled count, so a stranger cannot talk a peer into giving up.
+        """
+        link.refusal = message
+        self._tell_refusal(link, message)
+        if all(other.refusal for other in self.links.values()):
+            for other in self.links.values():
+                other.deadline = min(other.deadline, trio.current_time())
+                other.announce()
+
+    def _tell_refusal(self, link: Link | None, message: str) -> None:
+        """Report a refusal once, however often it is repeated."""
+        key = (link.id if link else "", message)
+        if key not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
+            self._told.add(key)
+            self.tell("refused", link, message)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first plain exception of a group."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

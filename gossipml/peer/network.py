@@ -1,0 +1,53 @@
+"""What an engine must provide to a peer: byte streams, and a place to compute.
+
+The same peer code runs over TCP and over links in memory; these protocols are the whole
+difference between the two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+T = TypeVar("T")
+
+
+class ByteStream(Protocol):
+    """An ordered, reliable stream of bytes to one neighbour; it may break at any time.
+
+    A broken or closed stream raises ``OSError`` from ``send`` and ``receive_into``.
+    """
+
+    async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        """Write all buffers in order; cancelled half-way, the stream must be closed."""
+        ...
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes, write them to ``buffer`` and return how many; 0 is the end."""
+        ...
+
+    async def end(self) -> None:
+        """Say that nothing more will be sent; what was sent is still delivered."""
+        ...
+
+    def close(self) -> None:
+        """Drop the stream now. Safe to call twice."""
+        ...
+
+
+class Network(Protocol):
+    """One peer's view of the world."""
+
+    async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
+        """Accept streams for ever and run ``handle`` on each, until cancelled."""
+        ...
+
+    async def dial(self, neighbour: int) -> ByteStream:
+        """Open a stream to a neighbour. ``OSError`` when it cannot be reached now."""
+        ...
+
+    async def compute(self, work: Callable[..., T], *args: Any) -> T:
+        """Run ``work(*args)`` so that links stay alive meanwhile."""
+        ...

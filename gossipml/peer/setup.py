@@ -1,0 +1,94 @@
+"""What a peer is given before it starts, and what it hands back: plain records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from numpy.typing import NDArray
+
+from gossipml.aggregation import Aggregator, Mean
+from gossipml.compression import Compressor, Identity
+
+if TYPE_CHECKING:
+    from gossipml.algorithms import Algorithm, Problem, State
+    from gossipml.topology import Schedule
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Deadlines of a peer, in seconds on the engine's clock. No wait is without one."""
+
+    heartbeat_s: float = 0.25  # say something at least this often
+    dead_after_s: float = 1.5  # a connection silent for so long is closed and dialled again
+    connect_timeout_s: float = 60.0  # from the start until a neighbour must have appeared
+    reconnect_timeout_s: float = 3.0  # a neighbour away for so long in a run is given up
+    round_timeout_s: float = 120.0  # a connected neighbour that makes no progress is given up
+    hello_timeout_s: float = 2.0  # a stranger must introduce itself within this
+    stop_grace_s: float = 1.0  # after a signal the current round may take so long
+    linger_s: float = 5.0  # at the end, wait so long for slower neighbours to say goodbye
+    max_isolated_rounds: int = 10  # rounds in a row without any neighbour before giving up
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if self.dead_after_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"dead_after_s is {self.dead_after_s}, expected at least twice heartbeat_s "
+                f"({self.heartbeat_s})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What both ends of an edge must agree on; compared in HELLO, field by field."""
+
+    run: str
+    topology: str
+    algorithm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerSetup:
+    """One peer's part of an experiment, ready to run."""
+
+    index: int  # position in ascending order of ids: seeds and sums go by it
+    ids: tuple[str, ...]  # of all peers
+    agreement: Agreement
+    seed: int
+    rounds: int
+    evaluate_every: int
+    schedule: Schedule
+    algorithm: Algorithm
+    problem: Problem
+    x0: Array  # (P,)
+    test: tuple[Array, Array]  # samples and targets that the model is measured on
+    compressor: Compressor = field(default_factory=Identity)
+    aggregator: Aggregator = field(default_factory=Mean)
+    timing: Timing = field(default_factory=Timing)
+    allow_isolation: bool = False
+
+    @property
+    def id(self) -> str:
+        """This peer's id as the topology file writes it."""
+        return self.ids[self.index]
+
+    @property
+    def max_body(self) -> int:
+        """The largest DATA body that the algorithm may send, in bytes."""
+        facts = self.algorithm.facts
+        numbers = max(1, facts.vectors) * self.x0.size + facts.scalars
+        return self.compressor.max_nbytes(numbers, self.x0.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one peer ended."""
+
+    state: State
+    rounds: int  # completed
+    lost: tuple[str, ...]  # neighbours given up as dead
+    stopped: bool  # by a signal before the last round

@@ -1,0 +1,157 @@
+"""What a run returns: its course, its models, its summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossipml import topology
+from gossipml.observe.runfolder import RunFolder
+from gossipml.observe.summary import Spread, Summary, TopologySummary, consensus_distance
+from gossipml.peer.peer import model_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from gossipml.assembly import Network, Shards
+    from gossipml.experiment import Experiment
+    from gossipml.models import Model
+    from gossipml.observe.history import History
+    from gossipml.observe.summary import Baseline, Isolated
+    from gossipml.peer.reports import Finished
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The end of a run.
+
+    Attributes
+    ----------
+    summary : Summary
+        The numbers that ``--json`` prints.
+    history : History
+        Every evaluation and event, and per-round columns (``history.to_columns()``).
+    parameters : ndarray, shape (n, P)
+        Final models, one row for each peer that finished, in the order of ``ids``.
+    ids : tuple of str
+        The peers of these rows.
+    experiment : Experiment
+    """
+
+    summary: Summary
+    history: History
+    parameters: NDArray[Any]
+    ids: tuple[str, ...]
+    experiment: Experiment
+
+    def plot(self, path: str | Path | None = None) -> Path:
+        """Draw accuracy (or loss) and consensus distance over rounds; return the file's path.
+
+        The suffix chooses the format: ``.png``, ``.svg``, ``.pdf``. Without a path, a PNG
+        with the experiment's name in the current folder.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed.
+        """
+        from gossipml.observe.plots import plot_run
+
+        target = Path(path) if path is not None else Path(f"{self.experiment.name}.png")
+        return plot_run(self.history, target, title=self.experiment.name)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a run folder, as the command line leaves one; return its path."""
+        with RunFolder.create_at(Path(folder)) as out:
+            out.write_experiment(self.experiment.to_toml())
+            for report in [*self.history.evaluations, *self.history.events]:
+                out.record(report)
+            for finished in self.history.finished.values():
+                out.record(finished)
+            for peer, x in zip(self.ids, self.parameters, strict=True):
+                out.write_model(peer, {"x": x})
+            write_end(out, self)
+        return Path(folder)
+
+
+def write_end(out: RunFolder, result: Result) -> None:
+    """Write what is known only at the end of a run."""
+    out.write_consensus(result.history)
+    out.write_baselines(result.history.baselines)
+    if len(result.parameters):
+        out.write_mean_model(result.parameters.mean(axis=0))
+    out.write_summary(result.summary)
+
+
+def summarise(
+    experiment: Experiment,
+    network: Network,
+    history: History,
+    models: Mapping[str, NDArray[Any]],
+    finished: Mapping[str, Finished],
+    *,
+    engine: str,
+    final: tuple[Model, Shards],
+    wall_s: float,
+    virtual_s: float | None = None,
+    baselines: tuple[Baseline | None, Isolated | None] = (None, None),
+    run_dir: Path | None = None,
+) -> Result:
+    """Measure the final models and put the whole run into one record.
+
+    Parameters
+    ----------
+    models : mapping from peer id to ndarray (P,)
+        Final parameters of the peers that ended in good order, in peer order.
+    """
+    model, shards = final
+    X, y = shards.test
+    accuracies = [model.accuracy(x, X, y) for x in models.values()]
+    losses = [float(model.loss(x, X, y)) for x in models.values()]
+    parameters = np.stack(list(models.values())) if models else np.empty((0, model.size))
+    lost = {peer for end in finished.values() for peer in end.lost}
+    lost |= {peer for peer in network.topology.ids if peer not in models}
+    summary = Summary(
+        name=experiment.name,
+        engine=engine,
+        seed=experiment.seed,
+        peers=network.topology.n,
+        rounds=max((end.rounds for end in finished.values()), default=0),
+        algorithm=experiment.algorithm.name,
+        topology=TopologySummary(
+            network.topology.name,
+            network.topology.n,
+            len(network.topology.edges),
+            topology.spectral_gap(network.matrix),
+        ),
+        test_accuracy=_spread_of(accuracies),
+        test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),
+        centralised=baselines[0],
+        isolated=baselines[1],
+        consensus_distance=consensus_distance(parameters) if models else float("nan"),
+        bytes_sent=sum(end.bytes_sent for end in finished.values()),
+        payload_bytes_sent=sum(end.payload_bytes_sent for end in finished.values()),
+        wall_s=wall_s,
+        virtual_s=virtual_s,
+        lost_peers=[peer for peer in network.topology.ids if peer in lost],
+        stopped=any(end.stopped for end in finished.values()),
+        model_sha256={peer: model_sha256(x) for peer, x in models.items()},
+        run_dir=str(run_dir) if run_dir else None,
+    )
+    return Result(
+        summary=summary,
+        history=history,
+        parameters=parameters,
+        ids=tuple(models),
+        experiment=experiment,
+    )
+
+
+def _spread_of(accuracies: list[Any]) -> Spread | None:
+    known = [float(a) for a in accuracies if a is not None]
+    return Spread.of(known) if known else None
