@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gossipml.topology import MixingMatrix, Schedule, Topology
 
 TEST_FILE = "shared/test.npz"  # a folder of its own, for a peer may be called "test"
+DATA_KEYS = {"source", "partition", "test_fraction"}
 FROM_OUTSIDE = frozenset({"lr_schedule", "optimizer"})  # algorithm fields with keys of their own
 
 
@@ -67,6 +68,13 @@ def network_of(experiment: Experiment, graph: Topology) -> Network:
     weights = section.weights or ("uniform" if graph.directed else "metropolis")
     matrix = topology.mixing(graph, weights)
     return Network(graph, matrix, topology.Static(graph, matrix), weights)
+
+
+def check_experiment(experiment: Experiment) -> Network:
+    """Build every part once, so that what is wrong shows before anything is written."""
+    network = build_network(experiment)
+    build_setups(experiment, network, load_shards(experiment, network.topology.n))
+    return network
 
 
 def build_topology(experiment: Experiment) -> Topology:
@@ -157,6 +165,12 @@ def load_shards(
     known = data.partition_options(section.partition)
     cutting = {key: value for key, value in section.options.items() if key in known}
     loading = {key: value for key, value in section.options.items() if key not in known}
+    legal = data.source_options(section.source)
+    for key in loading:
+        if key not in legal:
+            raise ConfigError(f"data.{key}: unknown key{nearest(key, DATA_KEYS | legal | known)}")
+    if "peers" in legal:
+        loading.setdefault("peers", peers)
     dataset = data.load_source(
         section.source, seed=experiment.seed, dtype=experiment.model.dtype, **loading
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class Result:
     ids : tuple of str
         The peers of these rows.
     experiment : Experiment
+    signal : int or None
+        The signal that stopped the run early.
     """
 
     summary: Summary
@@ -48,6 +51,16 @@ class Result:
     parameters: NDArray[Any]
     ids: tuple[str, ...]
     experiment: Experiment
+    signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 in good order, 1 if a peer failed, 3 if peers were lost, 128 + signal if stopped."""
+        if self.signal is not None:
+            return 128 + self.signal
+        if any(event.kind == "failed" for event in self.history.events):
+            return 1
+        return 3 if self.summary.lost_peers else 0
 
     def plot(self, path: str | Path | None = None) -> Path:
         """Draw accuracy (or loss) and consensus distance over rounds; return the file's path.
@@ -86,6 +99,7 @@ def write_end(out: RunFolder, result: Result) -> None:
     if len(result.parameters):
         out.write_mean_model(result.parameters.mean(axis=0))
     out.write_summary(result.summary)
+    out.write_manifest({"stop": datetime.now(UTC), "exit": result.exit_code})
 
 
 def summarise(
@@ -100,6 +114,8 @@ def summarise(
     wall_s: float,
     virtual_s: float | None = None,
     baselines: tuple[Baseline | None, Isolated | None] = (None, None),
+    signal: int | None = None,
+    lost: tuple[str, ...] | None = None,
     run_dir: Path | None = None,
 ) -> Result:
     """Measure the final models and put the whole run into one record.
@@ -108,14 +124,20 @@ def summarise(
     ----------
     models : mapping from peer id to ndarray (P,)
         Final parameters of the peers that ended in good order, in peer order.
+    lost : tuple of str, optional
+        Peers known to be gone; by default all that are not in ``models``, and all that were
+        given up by a neighbour.
+    signal : int, optional
+        What stopped the run early.
     """
     model, shards = final
     X, y = shards.test
     accuracies = [model.accuracy(x, X, y) for x in models.values()]
     losses = [float(model.loss(x, X, y)) for x in models.values()]
     parameters = np.stack(list(models.values())) if models else np.empty((0, model.size))
-    lost = {peer for end in finished.values() for peer in end.lost}
-    lost |= {peer for peer in network.topology.ids if peer not in models}
+    if lost is None:
+        given_up = {peer for end in finished.values() for peer in end.lost}
+        lost = tuple(p for p in network.topology.ids if p in given_up or p not in models)
     summary = Summary(
         name=experiment.name,
         engine=engine,
@@ -138,7 +160,7 @@ def summarise(
         payload_bytes_sent=sum(end.payload_bytes_sent for end in finished.values()),
         wall_s=wall_s,
         virtual_s=virtual_s,
-        lost_peers=[peer for peer in network.topology.ids if peer in lost],
+        lost_peers=list(lost),
         stopped=any(end.stopped for end in finished.values()),
         model_sha256={peer: model_sha256(x) for peer, x in models.items()},
         run_dir=str(run_dir) if run_dir else None,
@@ -149,6 +171,7 @@ def summarise(
         parameters=parameters,
         ids=tuple(models),
         experiment=experiment,
+        signal=signal,
     )
 
 

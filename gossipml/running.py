@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from gossipml import assembly, baselines, topology
 from gossipml import data as data_sources
 from gossipml.assembly import Network, Shards
-from gossipml.engines.tcp import bind
+from gossipml.engines.tcp import bind, parse_address
 from gossipml.engines.virtual import run_virtual
 from gossipml.errors import ConfigError, GossipError
 from gossipml.experiment import (
@@ -30,9 +30,11 @@ from gossipml.experiment import (
     load_experiment,
 )
 from gossipml.launch.child import Orders
+from gossipml.launch.process import run_peer
 from gossipml.launch.supervisor import Supervisor
 from gossipml.observe.history import History
 from gossipml.observe.runfolder import RunFolder, file_name
+from gossipml.peer.reports import Event
 from gossipml.peer.setup import Outcome
 from gossipml.result import Result, summarise, write_end
 
@@ -181,7 +183,7 @@ def _simulate(
             experiment, network, shards, algorithm=algorithm, model=model,
             allow_isolation=allow_isolation,
         )
-        ends, virtual_s = run_virtual(
+        ends = run_virtual(
             setups,
             network.topology,
             conditions=experiment.network,
@@ -190,10 +192,10 @@ def _simulate(
         )
         models = {
             setup.id: end.state.x
-            for setup, end in zip(setups, ends, strict=True)
+            for setup, end in zip(setups, ends.peers, strict=True)
             if isinstance(end, Outcome)
         }
-        _raise_if_none(models, [end for end in ends if isinstance(end, GossipError)])
+        _raise_if_none(models, [end for end in ends.peers if isinstance(end, GossipError)])
         wall_s = time.perf_counter() - begin
         compared = _compare(experiment, shards, model, algorithm, history)
     return summarise(
@@ -205,8 +207,9 @@ def _simulate(
         engine="virtual",
         final=(model, shards),
         wall_s=wall_s,
-        virtual_s=virtual_s,
+        virtual_s=ends.elapsed_s,
         baselines=compared,
+        signal=ends.signal,
         run_dir=run_dir,
     )
 
@@ -299,9 +302,101 @@ def run(
         final=(model, shards),
         wall_s=wall_s,
         baselines=compared,
+        signal=ends.signal,
         run_dir=folder.path,
     )
     write_end(folder, result)
+    return result
+
+
+def run_alone(
+    experiment: Experiment,
+    peer: str,
+    out: RunFolder,
+    *,
+    data: Path | None = None,
+    address: tuple[str, int] | None = None,
+    listen: Listener = ignore,
+    allow_isolation: bool = False,
+) -> Result:
+    """Be one peer of a run whose other peers are elsewhere.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its topology file gives every neighbour's address.
+    peer : str
+        The id of this peer in it.
+    out : RunFolder
+    data : Path, optional
+        This peer's own samples; by default its part of the experiment's source.
+    address : (host, port), optional
+        Where to listen, if not at the topology's address of this peer.
+
+    Returns
+    -------
+    Result
+        Of this peer alone.
+
+    Raises
+    ------
+    GossipError
+        A wrong experiment, an address in use, all neighbours refusing, isolation.
+    """
+    network = assembly.build_network(experiment)
+    graph = network.topology
+    index = graph.index(peer)
+    addresses = [
+        parse_address(text, f"{graph.name}: address of peer {graph.ids[i]!r}") if text else None
+        for i, text in enumerate(graph.addresses)
+    ]
+    missing = [graph.ids[j] for j in graph.neighbours(index) if addresses[j] is None]
+    here = address or addresses[index]
+    if here is None or missing:
+        who = peer if here is None else missing[0]
+        raise ConfigError(
+            f"topology: peer {who!r} has no address; give a topology file with an address for "
+            "every peer (gossipml topology make … --addresses HOST:PORT --out FILE)"
+        )
+    shards = (
+        assembly.load_shard(data, index, experiment.model.dtype)
+        if data is not None
+        else assembly.load_shards(experiment, graph.n, only=[index])
+    )
+    (setup,) = assembly.build_setups(
+        experiment, network, shards, allow_isolation=allow_isolation
+    )
+    listener = bind(*here)
+    history = History()
+
+    def hear(report: Report) -> None:
+        out.record(report)
+        history.add(report)
+        listen(report)
+
+    _begin(out, experiment, "tcp")
+    hear(Event(peer=peer, t_s=0.0, kind="listening", round=0, detail=f"{here[0]}:{here[1]}"))
+    begin = time.perf_counter()
+    with threadpool_limits(1):
+        outcome, status = run_peer(setup, listener, addresses, report=hear)
+    wall_s = time.perf_counter() - begin
+    out.write_model(peer, outcome.state.arrays())
+    if outcome.stopped:
+        out.write_checkpoint(peer, outcome.state.arrays(), outcome.rounds)
+    result = summarise(
+        experiment,
+        network,
+        history,
+        {peer: outcome.state.x},
+        history.finished,
+        engine="tcp",
+        final=(setup.problem.model, shards),
+        wall_s=wall_s,
+        signal=status - 128 if status > 128 else None,
+        lost=outcome.lost,
+        run_dir=out.path,
+    )
+    write_end(out, result)
     return result
 
 

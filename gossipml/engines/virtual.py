@@ -10,11 +10,14 @@ import contextlib
 import heapq
 import itertools
 import math
+import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import numpy as np
 import trio
 
 from gossipml import seeds
@@ -208,6 +211,15 @@ class VirtualWorld:
         return delay
 
 
+@dataclass(frozen=True)
+class VirtualEnds:
+    """How a run on the virtual engine ended."""
+
+    peers: list[Outcome | GossipError]  # in peer order
+    elapsed_s: float  # virtual
+    signal: int | None  # that stopped it
+
+
 class VirtualNetwork:
     """One peer's place in the virtual world."""
 
@@ -243,8 +255,8 @@ def run_virtual(
     conditions: Conditions,
     seed: int,
     report: Callable[[Report], None],
-) -> tuple[list[Outcome | GossipError], float]:
-    """Run all peers in this process; return how each ended and the virtual seconds it took.
+) -> VirtualEnds:
+    """Run all peers in this process.
 
     SIGINT and SIGTERM end the run after the current round, with what there is.
     """
@@ -268,25 +280,30 @@ def run_virtual(
                 )
             )
 
-    async def main() -> float:
+    stopped_by: list[int] = []
+
+    async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, peers)
+            nursery.start_soon(_stop_on_signal, peers, stopped_by)
             async with trio.open_nursery() as living:
                 for setup in setups:
                     living.start_soon(live, setup)
             nursery.cancel_scope.cancel()
-        return world.clock.now
 
-    with deterministic_scheduling(seed):
-        elapsed = trio.run(main, clock=world.clock)
-    return ends, elapsed
+    with deterministic_scheduling(seed), np.errstate(all="ignore"):
+        trio.run(main, clock=world.clock)
+    return VirtualEnds(ends, world.clock.now, stopped_by[0] if stopped_by else None)
 
 
-async def _stop_on_signal(peers: list[Peer]) -> None:
+async def _stop_on_signal(peers: list[Peer], stopped_by: list[int]) -> None:
+    """Stop gently on the first signal, at once on the second."""
     if threading.current_thread() is not threading.main_thread():
         return
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
+        async for number in signals:
+            if stopped_by:
+                os._exit(128 + number)
+            stopped_by.append(number)
             for peer in peers:
                 peer.stop()
 

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import numpy as np
 import trio
 
 from gossipml.engines.tcp import TcpNetwork
@@ -76,7 +77,8 @@ def run_peer(
         status = 128 + number
 
     try:
-        outcome = trio.run(main)
+        with np.errstate(all="ignore"):  # what diverges is reported as such
+            outcome = trio.run(main)
     except BaseExceptionGroup as group:
         error = _ours(group)
         if error is None:

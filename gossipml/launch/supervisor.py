@@ -131,7 +131,9 @@ class Supervisor:
             self._tell(self.ids[i], f"its process ended with status {status}")
 
     def _tell(self, peer: str, detail: str) -> None:
-        self.report(Event(peer=peer, t_s=0.0, kind="failed", round=0, detail=detail))
+        self.report(
+            Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail)
+        )
 
     async def _obey_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

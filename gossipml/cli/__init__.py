@@ -1,0 +1,39 @@
+"""The command line: parse, call the library, print. Errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Before numpy loads: one thread for each peer. With a thread a core, peers on one machine
+# wait for each other's threads and run 10 times slower.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    import click
+
+    from gossipml.cli.app import app
+    from gossipml.errors import GossipError
+
+    try:
+        status = app(standalone_mode=False)
+    except GossipError as error:
+        status = _say(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        status = _say("stopped", 130)
+    except KeyboardInterrupt:
+        status = _say("stopped", 130)
+    except click.ClickException as error:
+        status = _say(error.format_message(), 2)
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _say(message: str, status: int) -> int:
+    print(f"gossipml: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,45 @@
+"""All commands of ``gossipml`` in one place."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import gossipml
+from gossipml.cli import inspecting, topology, training
+
+app = typer.Typer(
+    name="gossipml",
+    help="Machine learning with no server: peers train on their own data and average with "
+    "their graph neighbours.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"gossipml {gossipml.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
+
+
+app.command()(training.run)
+app.command()(training.simulate)
+app.command()(training.peer)
+app.command()(inspecting.check)
+app.command()(inspecting.plot)
+app.command()(inspecting.partition)
+app.add_typer(topology.app, name="topology")

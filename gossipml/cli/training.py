@@ -1,0 +1,217 @@
+"""``run``, ``simulate`` and ``peer``: the commands that train."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gossipml.cli.options import (
+    Alone,
+    File,
+    Json,
+    Out,
+    Quiet,
+    Seed,
+    Set,
+    Verbose,
+    finish,
+    talk,
+)
+from gossipml.errors import ConfigError
+from gossipml.peer.reports import Evaluation, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gossipml.experiment import Experiment
+    from gossipml.observe.runfolder import RunFolder
+    from gossipml.peer.reports import Report
+    from gossipml.result import Result
+
+RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "RANK", "JOB_COMPLETION_INDEX")
+
+
+def run(
+    file: File,
+    set_: Set = None,
+    seed: Seed = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    allow_isolation: Alone = False,
+) -> int:
+    """Train for real: one process for each peer on this machine, over TCP."""
+    from gossipml import running
+
+    def train(
+        experiment: Experiment, folder: RunFolder, listen: Callable[[Report], None]
+    ) -> Result:
+        return running.run(experiment, folder, listen=listen, allow_isolation=allow_isolation)
+
+    return _train(train, file, set_, seed, out, json=json, quiet=quiet, verbose=verbose)
+
+
+def simulate(
+    file: File,
+    engine: Annotated[
+        Literal["virtual"], typer.Option(help="virtual: the peers' own code on a virtual clock.")
+    ] = "virtual",
+    set_: Set = None,
+    seed: Seed = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    allow_isolation: Alone = False,
+) -> int:
+    """Run the same experiment in one process, with the same result."""
+    from gossipml import running
+
+    del engine  # there is one
+
+    def train(
+        experiment: Experiment, folder: RunFolder, listen: Callable[[Report], None]
+    ) -> Result:
+        return running.simulate_to_folder(
+            experiment, folder, listen=listen, allow_isolation=allow_isolation
+        )
+
+    return _train(train, file, set_, seed, out, json=json, quiet=quiet, verbose=verbose)
+
+
+def peer(
+    file: File,
+    id: Annotated[
+        str, typer.Option("--id", help="This peer's id, or auto: from the job's environment.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help="This peer's own samples (.npz).", metavar="FILE")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Where to listen, if not at its own address in the topology.",
+                                 metavar="HOST:PORT")
+    ] = None,
+    set_: Set = None,
+    seed: Seed = None,
+    out: Out = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    allow_isolation: Alone = False,
+) -> int:
+    """Be one peer, here; its neighbours are other processes, on this machine or others.
+
+    The experiment's topology must be a file that gives an address for every peer.
+    """
+    from gossipml import assembly, running
+    from gossipml.engines.tcp import parse_address
+    from gossipml.experiment import load_experiment
+    from gossipml.observe.runfolder import RunFolder
+
+    experiment = load_experiment(file, overrides=set_ or (), seed=seed)
+    graph = assembly.build_topology(experiment)
+    me = graph.ids[_rank(graph.n)] if id == "auto" else graph.ids[graph.index(id)]
+    address = parse_address(listen, "--listen") if listen else None
+    with _folder(out, f"{experiment.name}-peer-{me}") as folder:
+        result = running.run_alone(
+            experiment,
+            me,
+            folder,
+            data=data,
+            address=address,
+            listen=_lines(experiment.rounds, quiet=quiet, verbose=verbose),
+            allow_isolation=allow_isolation,
+        )
+    return finish(result, json=json, quiet=quiet, plot=None)
+
+
+def _train(
+    train: Callable[[Experiment, RunFolder, Callable[[Report], None]], Result],
+    file: Path,
+    overrides: list[str] | None,
+    seed: int | None,
+    out: Path | None,
+    *,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    from gossipml import assembly
+    from gossipml.experiment import load_experiment
+    from gossipml.observe.progress import LiveTable
+
+    experiment = load_experiment(file, overrides=overrides or (), seed=seed)
+    ids = assembly.check_experiment(experiment).topology.ids
+    with _folder(out, experiment.name) as folder:
+        with LiveTable(ids, experiment.rounds, title=experiment.name, quiet=quiet) as table:
+            events = _event_line if verbose and not quiet else None
+
+            def listen(report: Report) -> None:
+                table.update(report)
+                if events is not None and isinstance(report, Event):
+                    events(report)
+
+            result = train(experiment, folder, listen)
+        plot = folder.path / "plots" / "run.png"
+        return finish(result, json=json, quiet=quiet, plot=plot)
+
+
+def _folder(out: Path | None, name: str) -> RunFolder:
+    from gossipml.observe.runfolder import RunFolder
+
+    return RunFolder.create(Path("runs"), name) if out is None else RunFolder.create_at(out)
+
+
+def _rank(peers: int) -> int:
+    """Return this process's number in its job: Slurm, MPI, torchrun, Kubernetes, or host name."""
+    for name in RANKS:
+        text = os.environ.get(name, "")
+        if text.isdigit():
+            return _within(int(text), peers, name)
+    ordinal = re.search(r"-(\d+)$", socket.gethostname())
+    if ordinal:
+        return _within(int(ordinal[1]), peers, "the host name")
+    raise ConfigError(
+        f"--id auto: none of {', '.join(RANKS)} is set, and the host name does not end in -NUMBER"
+    )
+
+
+def _within(rank: int, peers: int, where: str) -> int:
+    if rank >= peers:
+        raise ConfigError(f"--id auto: {where} says {rank}, but there are {peers} peers")
+    return rank
+
+
+def _lines(rounds: int, *, quiet: bool, verbose: bool) -> Callable[[Report], None]:
+    """Return a listener that tells of a single peer in lines: events, and how far it is."""
+    last = -10.0
+
+    def listen(report: Report) -> None:
+        nonlocal last
+        if quiet:
+            return
+        if isinstance(report, Event):
+            if verbose or report.kind != "finished":
+                _event_line(report)
+        elif isinstance(report, Evaluation):
+            now = time.monotonic()
+            if now - last < 1 and report.round < rounds and not verbose:
+                return
+            last = now
+            accuracy = "" if report.accuracy is None else f" accuracy {report.accuracy:.2%}"
+            talk(f"round {report.round}/{rounds} loss {report.loss:.4g}{accuracy}")
+
+    return listen
+
+
+def _event_line(event: Event) -> None:
+    about = f" peer {event.about}" if event.about else ""
+    detail = f": {event.detail}" if event.detail else ""
+    talk(f"{event.t_s:8.2f} s peer {event.peer} {event.kind}{about}{detail}")

@@ -1,0 +1,121 @@
+"""What a run will take and what speaks against it, before it starts: ``gossipml check``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from gossipml import assembly, topology, wire
+
+if TYPE_CHECKING:
+    from gossipml.assembly import Network, Shards
+    from gossipml.experiment import Experiment
+
+PROCESS_BYTES = 45 * 10**6  # interpreter, numpy and trio, before any model
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts of an experiment that its files determine."""
+
+    graph: str
+    peers: int
+    edges: int
+    degree_min: int
+    degree_max: int
+    weights: str
+    spectral_gap: float
+    predicted_rounds: int | None  # until disagreement is a thousandth; None: never
+    rounds: int
+    samples_min: int
+    samples_max: int
+    test_samples: int
+    parameters: int
+    dtype: str
+    bytes_per_round_max: int  # by the peer with most receivers
+    bytes_total: int  # by all peers in the whole run, without heartbeats
+    memory_per_peer: int
+    warnings: list[str]
+
+
+def forecast(experiment: Experiment) -> Forecast:
+    """Build everything but train nothing.
+
+    Raises
+    ------
+    GossipError
+        Whatever would keep the run from starting.
+    """
+    network = assembly.build_network(experiment)
+    shards = assembly.load_shards(experiment, network.topology.n)
+    setups = assembly.build_setups(experiment, network, shards)
+    graph = network.topology
+    facts = setups[0].algorithm.facts
+    x0 = setups[0].x0
+    degrees = np.array([len(graph.neighbours(i)) for i in range(graph.n)])
+    sends = np.array([len(graph.receivers(i)) for i in range(graph.n)])
+    a_round = facts.requests * degrees * wire.HEADER_SIZE + facts.vectors * sends * x0.nbytes
+    gap = topology.spectral_gap(network.matrix)
+    sizes = [len(y) for _, y in shards.parts.values()]
+    return Forecast(
+        graph=graph.name,
+        peers=graph.n,
+        edges=len(graph.edges),
+        degree_min=int(degrees.min()),
+        degree_max=int(degrees.max()),
+        weights=network.weights,
+        spectral_gap=gap,
+        predicted_rounds=topology.predicted_rounds(gap),
+        rounds=experiment.rounds,
+        samples_min=min(sizes),
+        samples_max=max(sizes),
+        test_samples=len(shards.test[1]),
+        parameters=x0.size,
+        dtype=x0.dtype.name,
+        bytes_per_round_max=int(a_round.max()),
+        bytes_total=int(a_round.sum()) * experiment.rounds,
+        memory_per_peer=PROCESS_BYTES + int(degrees.max() * 2 + 6) * x0.nbytes,
+        warnings=_warnings(experiment, network, shards, gap),
+    )
+
+
+def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: float) -> list[str]:
+    found = []
+    rounds = topology.predicted_rounds(gap)
+    algorithm = assembly.build_algorithm(experiment)
+    if algorithm.facts.requests and network.topology.n > 1:
+        if rounds is None:
+            found.append("the spectral gap is 0: these weights never bring the peers together")
+        elif rounds > experiment.rounds:
+            found.append(
+                f"the graph mixes slowly: {rounds} rounds to agree to a thousandth, the run has "
+                f"{experiment.rounds}; more edges or more rounds would help"
+            )
+    skew = _label_skew(shards)
+    if skew > 0.3 and not algorithm.facts.exact and algorithm.facts.requests:
+        found.append(
+            f"the peers' labels differ (on average {skew:.0%} of a peer's labels are off the "
+            f"common mix): {experiment.algorithm.name} with a constant step ends at a distance "
+            'that grows with lr; a decaying lr_schedule such as "cosine" removes it'
+        )
+    batch = assembly.batch_size(experiment, 1)
+    smallest = min(len(y) for _, y in shards.parts.values())
+    if batch is not None and batch > smallest:
+        found.append(
+            f"batch_size {batch} is more than the {smallest} samples of the smallest peer, which "
+            "will see samples several times in one batch"
+        )
+    return found
+
+
+def _label_skew(shards: Shards) -> float:
+    """Return the mean total variation distance of the peers' labels to the labels of all."""
+    if shards.classes is None:
+        return 0.0
+    counts = np.array(
+        [np.bincount(y, minlength=shards.classes) for _, y in shards.parts.values()]
+    )
+    every = counts.sum(axis=0) / counts.sum()
+    each = counts / counts.sum(axis=1, keepdims=True)
+    return float(np.abs(each - every).sum(axis=1).mean() / 2)

@@ -1,0 +1,119 @@
+"""The end of a run in one record: what ``--json`` prints and ``summary.json`` holds.
+
+Records and plain arithmetic only: no files, no clock, no drawing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from gossipml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+_BLOCK = 1024  # peers handled at a time, so that a million of them need no second copy
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Mean, least and greatest of one number over the peers."""
+
+    mean: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """Return the spread of at least one value; with a NaN among them, all three are NaN.
+
+        >>> Spread.of([1, 2, 6])
+        Spread(mean=3.0, min=1.0, max=6.0)
+        """
+        v = np.fromiter(values, np.float64)
+        if not v.size:
+            raise ConfigError("found no values to take the mean of; expected at least one")
+        with np.errstate(all="ignore"):  # a diverged run has infinities: they are the result
+            return cls(float(v.mean()), float(v.min()), float(v.max()))
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """One model trained on the data of all peers together."""
+
+    test_accuracy: float | None
+    test_loss: float
+
+
+class Isolated(msgspec.Struct, frozen=True):
+    """Every peer trained on its own data only, as if the graph had no edges."""
+
+    test_accuracy: Spread | None
+    test_loss: Spread | None
+
+
+class TopologySummary(msgspec.Struct, frozen=True):
+    """The graph in four facts."""
+
+    graph: str  # its name, or the file it came from
+    nodes: int
+    edges: int
+    spectral_gap: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a run. A number that is not finite becomes ``null`` in JSON."""
+
+    name: str
+    engine: str
+    seed: int
+    peers: int
+    rounds: int
+    algorithm: str
+    topology: TopologySummary
+    test_accuracy: Spread | None  # over the peers' own models; None where the model has none
+    test_loss: Spread
+    centralised: Baseline | None = None
+    isolated: Isolated | None = None
+    consensus_distance: float
+    bytes_sent: int  # by all peers together
+    payload_bytes_sent: int  # the part of it that is model
+    wall_s: float
+    virtual_s: float | None = None
+    lost_peers: list[str] = msgspec.field(default_factory=list)
+    stopped: bool = False  # by a signal, before the last round
+    model_sha256: dict[str, str] = msgspec.field(default_factory=dict)  # by peer id
+    run_dir: str | None = None
+
+
+def consensus_distance(x: NDArray[np.floating]) -> float:
+    """Return how far the peers are from agreeing: sqrt(mean_i ||x_i - x_mean||^2).
+
+    Kong, Lin, Koloskova, Jaggi, Stich 2021, "Consensus Control for Decentralized Deep
+    Learning", arXiv:2102.04828. Computed in float64 whatever the dtype.
+
+    Parameters
+    ----------
+    x
+        Parameters of all peers, shape ``(n, P)``, any float dtype.
+
+    Raises
+    ------
+    ConfigError
+        If ``x`` is not two-dimensional, or has no peers.
+
+    >>> consensus_distance(np.array([[0.0, 0.0], [6.0, 8.0]]))
+    5.0
+    """
+    if x.ndim != 2 or not len(x):
+        raise ConfigError(f"found parameters of shape {x.shape}; expected (peers, parameters)")
+    squares = 0.0
+    with np.errstate(all="ignore"):  # a diverged run has a distance of NaN
+        centre = x.mean(axis=0, dtype=np.float64)
+        for start in range(0, len(x), _BLOCK):
+            squares += float(np.square(x[start : start + _BLOCK] - centre).sum())
+    return math.sqrt(squares / len(x))
