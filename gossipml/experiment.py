@@ -17,6 +17,7 @@ import msgspec
 
 from gossipml.engines.virtual import Conditions
 from gossipml.errors import ConfigError, nearest
+from gossipml.overrides import is_path, override, resolve_paths
 from gossipml.peer.setup import Timing
 
 if TYPE_CHECKING:
@@ -184,11 +185,8 @@ def load_experiment(
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    base = path.resolve().parent
-    _resolve_paths(table, base)
-    changes = [_override(text) for text in overrides]
-    for keys, value in changes:
-        _apply(table, keys, value)
+    resolve_paths(table, path.resolve().parent)
+    override(table, overrides)
     if seed is not None:
         table["seed"] = seed
     return experiment_from(table)
@@ -255,67 +253,8 @@ def _explain(error: msgspec.ValidationError, table: Mapping[str, Any]) -> str:
     return f"{key}: found {found!r}, expected {expected.strip('`')}"
 
 
-def _override(text: str) -> tuple[list[str], Any]:
-    """Parse ``key=value``; the value is TOML, or else a string."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: expected key=value, such as algorithm.lr=0.1")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    return key.strip().split("."), parsed
-
-
-def _apply(table: dict[str, Any], keys: list[str], value: Any) -> None:
-    if keys == ["topology", "file"]:
-        _forget(table, "graph", "peers")
-        value = str(Path(value).resolve()) if isinstance(value, str) else value
-    elif keys == ["topology", "graph"]:
-        _forget(table, "file")
-    elif keys == ["data", "source"] and isinstance(value, str) and _is_path(value):
-        value = _absolute(value, Path.cwd())
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {'.'.join(keys)}: {key} is not a table")
-    table[keys[-1]] = value
-
-
-def _forget(table: dict[str, Any], *keys: str) -> None:
-    section = table.get("topology")
-    if isinstance(section, dict):
-        for key in keys:
-            section.pop(key, None)
-
-
-def _resolve_paths(table: dict[str, Any], base: Path) -> None:
-    """Make the file's relative paths absolute: they are relative to the file."""
-    for section, key in (("topology", "file"), ("data", "source"), ("model", "name"),
-                         ("algorithm", "name")):
-        values = table.get(section)
-        value = values.get(key) if isinstance(values, dict) else None
-        if isinstance(value, str) and isinstance(values, dict) and (
-            key == "file" or _is_path(value)
-        ):
-            values[key] = _absolute(value, base)
-
-
-def _is_path(value: str) -> bool:
-    file = value.partition(":")[0] if ".py:" in value else value
-    return "/" in file or Path(file).suffix in DATA_SUFFIXES
-
-
-DATA_SUFFIXES = (".npz", ".csv", ".jsonl", ".svm", ".libsvm", ".parquet", ".py")
-
-
-def _absolute(value: str, base: Path) -> str:
-    file, colon, name = value.partition(":") if ".py:" in value else (value, "", "")
-    return str((base / file).resolve()) + colon + name
-
-
 def _last_part(source: str) -> str:
-    return Path(source).name if _is_path(source) else source
+    return Path(source).name if is_path(source) else source
 
 
 def _flatten(parts: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 
 import trio
-import trio.testing
 from trio._core import _run as trio_run
 
 
@@ -38,10 +37,12 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @cache
 def _self_test() -> None:
+    from trio.testing import MockClock  # imports pytest where that is installed: not in a peer
+
     traces = set()
     for _ in range(3):
         with _seeded(1):
-            traces.add(trio.run(_trace, clock=trio.testing.MockClock(autojump_threshold=0)))
+            traces.add(trio.run(_trace, clock=MockClock(autojump_threshold=0)))
     if len(traces) != 1:
         raise RuntimeError(
             f"trio {trio.__version__} does not schedule deterministically; "
