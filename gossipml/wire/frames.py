@@ -1,0 +1,87 @@
+"""The 32-byte header in front of every body. Knows no states, bodies or limits.
+
+What no header of version 1 can say (foreign magic, unknown kind, reserved flags, a bad
+checksum) is refused here; what is wrong only now (a HELLO too long, DATA too early) is
+for the connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from gossipml.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+MAGIC: Final = b"GSSP"
+VERSION: Final = 1
+HEADER_SIZE: Final = 32
+FLAG_CRC: Final = 0x0001
+
+_CHECKED = struct.Struct("<4sBBHIIQI")  # everything but the header's own checksum
+_CRC = struct.Struct("<I")
+_CRC_AT: Final = _CHECKED.size
+
+
+class Kind(IntEnum):
+    """What a frame carries."""
+
+    HELLO = 1
+    DATA = 2
+    HEARTBEAT = 3
+    BYE = 4
+    ERROR = 5
+
+
+class Header(NamedTuple):
+    """The meaning of one header; ``crc`` is ``None`` when the body carries no checksum."""
+
+    kind: Kind
+    round: int
+    request: int
+    length: int
+    crc: int | None
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the 32 bytes of a header."""
+    flags, crc = (0, 0) if header.crc is None else (FLAG_CRC, header.crc)
+    checked = _CHECKED.pack(
+        MAGIC, VERSION, header.kind, flags, header.round, header.request, header.length, crc
+    )
+    return checked + _CRC.pack(crc32(checked))
+
+
+def unpack_header(buffer: Buffer) -> Header:
+    """Return what 32 received bytes say.
+
+    Raises
+    ------
+    RemoteProtocolError
+        If they are no header of protocol version 1.
+    """
+    magic, version, kind, flags, round_, request, length, crc = _CHECKED.unpack_from(buffer)
+    # Magic and version come before the checksum, so that an HTTP client or a later version
+    # is told from a damaged header.
+    if magic != MAGIC:
+        raise RemoteProtocolError(f"not a gossipml peer: starts with {magic!r}, not {MAGIC!r}")
+    if version != VERSION:
+        raise RemoteProtocolError(f"protocol version: ours {VERSION}, theirs {version}")
+    if crc32(memoryview(buffer)[:_CRC_AT]) != _CRC.unpack_from(buffer, _CRC_AT)[0]:
+        raise RemoteProtocolError("header checksum does not match: damaged on the way")
+    if flags & ~FLAG_CRC:
+        raise RemoteProtocolError(f"flags {flags:#06x}: version 1 knows only {FLAG_CRC:#06x}")
+    if crc and not flags:
+        raise RemoteProtocolError("body checksum without its flag")
+    return Header(_kind(kind), round_, request, length, crc if flags else None)
+
+
+def _kind(number: int) -> Kind:
+    try:
+        return Kind(number)
+    except ValueError:
+        raise RemoteProtocolError(f"kind {number}: version 1 has 1 to {max(Kind)}") from None

@@ -1,0 +1,117 @@
+"""Events to buffers. Knows no states: the connection has asked before."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from gossipml.errors import ConfigError, LocalProtocolError
+from gossipml.wire.events import Bye, ByeBody, Data, Error, Heartbeat, Hello, encode_body
+from gossipml.wire.frames import Header, Kind, pack_header
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Buffer
+
+    from gossipml.wire.events import Event
+
+KINDS: Final[Mapping[type, Kind]] = {
+    Hello: Kind.HELLO,
+    Data: Kind.DATA,
+    Heartbeat: Kind.HEARTBEAT,
+    Bye: Kind.BYE,
+    Error: Kind.ERROR,
+}
+
+# First characters of a struct format: explicit order, or this machine's.
+_LITTLE_ENDIAN: Final = "<" if sys.byteorder == "big" else "<=@bBhHiIlLqQnNefd"
+
+
+def body_checksum(body: Buffer) -> int:
+    """Return the checksum of a body that goes to several neighbours, to take it only once.
+
+    >>> hex(body_checksum(b"123456789"))
+    '0xcbf43926'
+    """
+    return crc32(flat(body))
+
+
+def flat(body: Buffer) -> memoryview:
+    """Return the bytes of a C-contiguous buffer, without a copy.
+
+    Raises
+    ------
+    LocalProtocolError
+        If it is no such buffer, or its numbers are not little-endian.
+    """
+    try:
+        view = memoryview(body)
+        # memoryview.cast refuses shapes with a zero in them
+        data = view.cast("B") if view.nbytes else memoryview(b"")
+    except (TypeError, ValueError, BufferError) as error:
+        raise LocalProtocolError(f"not a C-contiguous buffer: {error}") from None
+    if view.itemsize > 1 and view.format[0] not in _LITTLE_ENDIAN:
+        raise LocalProtocolError(f"numbers of format {view.format!r} are not little-endian")
+    return data
+
+
+def frame_of(event: Event, *, max_body: int, checksum: bool) -> list[bytes | memoryview]:
+    """Return the buffers of an event's frame: its header, then its body if it has one.
+
+    Raises
+    ------
+    LocalProtocolError
+        If no receiver could accept the frame.
+    """
+    if isinstance(event, Data):
+        return _data(event, max_body=max_body, checksum=checksum)
+    if isinstance(event, Heartbeat):
+        return [_header(Kind.HEARTBEAT, event.round, event.request)]
+    if isinstance(event, Bye):
+        return _control(Kind.BYE, _bye_body(event), event.round)
+    if isinstance(event, Hello):
+        return _control(Kind.HELLO, event)
+    if isinstance(event, Error):
+        return _control(Kind.ERROR, event)
+    raise LocalProtocolError(f"{event!r} cannot be sent")
+
+
+def _data(event: Data, *, max_body: int, checksum: bool) -> list[bytes | memoryview]:
+    body = flat(event.body)
+    if body.nbytes > max_body:
+        raise LocalProtocolError(f"DATA body of {body.nbytes} bytes: at most {max_body}")
+    crc = None
+    if checksum and body.nbytes:
+        crc = crc32(body) if event.crc is None else event.crc
+    header = _header(Kind.DATA, event.round, event.request, body.nbytes, crc)
+    return [header, body] if body.nbytes else [header]
+
+
+def _bye_body(event: Bye) -> ByeBody:
+    try:
+        return ByeBody(reason=event.reason)
+    except ConfigError as error:
+        raise LocalProtocolError(f"BYE: {error}") from None
+
+
+def _control(
+    kind: Kind, body: Hello | Error | ByeBody, round_: int = 0
+) -> list[bytes | memoryview]:
+    try:
+        encoded = encode_body(body)
+    except ValueError as error:
+        raise LocalProtocolError(f"{kind.name}: {error}") from None
+    return [_header(kind, round_, 0, len(encoded), crc32(encoded)), encoded]
+
+
+def _header(
+    kind: Kind, round_: int, request: int, length: int = 0, crc: int | None = None
+) -> bytes:
+    try:
+        return pack_header(Header(kind, round_, request, length, crc))
+    except struct.error as error:
+        where = f"{kind.name} round {round_!r} request {request!r}"
+        raise LocalProtocolError(f"{where} does not fit a header: {error}") from None
