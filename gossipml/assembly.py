@@ -124,7 +124,8 @@ def build_algorithm(experiment: Experiment) -> Algorithm:
         options["optimizer"] = _named(section.optimizer, OPTIMIZERS, "algorithm.optimizer")
     elif section.optimizer != "sgd":
         raise ConfigError(
-            f"algorithm.optimizer: found {section.optimizer!r}, but {section.name} takes plain steps"
+            f"algorithm.optimizer: found {section.optimizer!r}, "
+            f"but {section.name} takes plain steps"
         )
     algorithm: Algorithm = made(**options)
     if not 0 < algorithm.lr < float("inf"):
@@ -137,17 +138,15 @@ def _named(
 ) -> Any:
     """Make the thing that ``"name"`` or ``{name = "name", …}`` asks for."""
     options = {"name": value} if isinstance(value, str) else dict(value)
-    name = options.pop("name", None)
+    name = str(options.pop("name", ""))
     if name not in known:
-        raise ConfigError(f"{path}: unknown name {name!r}{nearest(str(name), known)}")
+        raise ConfigError(f"{path}: unknown name {name!r}{nearest(name, known)}")
     names = option_names(known[name])
     filled = {key: value for key, value in defaults.items() if key in names}
     return known[name](**check_options(known[name], {**filled, **options}, path))
 
 
-def load_shards(
-    experiment: Experiment, peers: int, only: Sequence[int] | None = None
-) -> Shards:
+def load_shards(experiment: Experiment, peers: int, only: Sequence[int] | None = None) -> Shards:
     """Load the data, set the test set aside, and cut the rest into the peers' parts.
 
     Parameters
@@ -202,9 +201,7 @@ def partition(
     """Return the sample indices of each peer."""
     if build_algorithm(experiment).facts.pooled:
         return [np.arange(len(train.X))]
-    return data.partition(
-        experiment.data.partition, train, peers, experiment.seed, **options
-    )
+    return data.partition(experiment.data.partition, train, peers, experiment.seed, **options)
 
 
 def build_model(experiment: Experiment, shards: Shards) -> Model:

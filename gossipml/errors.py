@@ -70,7 +70,7 @@ class RefusedError(GossipError):
 
 
 class IsolatedError(GossipError):
-    """A peer has mixed with nobody for too many rounds. Not raised for a peer without neighbours."""
+    """A peer has mixed with nobody for too many rounds. Not raised where it has no neighbours."""
 
 
 class DivergedError(GossipError):
@@ -84,7 +84,7 @@ class CheckpointError(GossipError, ValueError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, else a list of the known ones."""
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else a list of them."""
     names = sorted(known)
     close = get_close_matches(word, names, n=1)
     if close:

@@ -231,7 +231,7 @@ def _check_topology(topology: TopologySection) -> None:
     if topology.graph is not None and topology.file is not None:
         raise ConfigError("topology.file: found beside topology.graph, expected only one of them")
     if topology.graph is None and topology.file is None:
-        raise ConfigError("topology: expected graph = \"NAME\" or file = \"PATH\"")
+        raise ConfigError('topology: expected graph = "NAME" or file = "PATH"')
     if topology.peers is not None and topology.peers < 1:
         raise ConfigError(f"topology.peers: found {topology.peers}, expected 1 or more")
 

@@ -113,9 +113,7 @@ def _label_skew(shards: Shards) -> float:
     """Return the mean total variation distance of the peers' labels to the labels of all."""
     if shards.classes is None:
         return 0.0
-    counts = np.array(
-        [np.bincount(y, minlength=shards.classes) for _, y in shards.parts.values()]
-    )
+    counts = np.array([np.bincount(y, minlength=shards.classes) for _, y in shards.parts.values()])
     every = counts.sum(axis=0) / counts.sum()
     each = counts / counts.sum(axis=1, keepdims=True)
     return float(np.abs(each - every).sum(axis=1).mean() / 2)

@@ -46,8 +46,11 @@ def override(table: Table, texts: Sequence[str]) -> None:
         _apply(table, keys, value)
     for section, choices in CHOICES.items():
         if any((section, choice) in named for choice in choices):
-            _drop_stale(table[section], section, {keys[1] for keys in named if len(keys) > 1
-                                                  and keys[0] == section})
+            _drop_stale(
+                table[section],
+                section,
+                {keys[1] for keys in named if len(keys) > 1 and keys[0] == section},
+            )
 
 
 def resolve_paths(table: Table, base: Path) -> None:
@@ -55,7 +58,11 @@ def resolve_paths(table: Table, base: Path) -> None:
     for section, key in PATHS:
         values = table.get(section)
         value = values.get(key) if isinstance(values, dict) else None
-        if isinstance(values, dict) and isinstance(value, str) and (key == "file" or is_path(value)):
+        if (
+            isinstance(values, dict)
+            and isinstance(value, str)
+            and (key == "file" or is_path(value))
+        ):
             values[key] = _absolute(value, base)
 
 

@@ -82,8 +82,10 @@ class Result:
         """Write a run folder, as the command line leaves one; return its path."""
         with RunFolder.create_at(Path(folder)) as out:
             out.write_experiment(self.experiment.to_toml())
-            for report in [*self.history.evaluations, *self.history.events]:
-                out.record(report)
+            for evaluation in self.history.evaluations:
+                out.record(evaluation)
+            for event in self.history.events:
+                out.record(event)
             for finished in self.history.finished.values():
                 out.record(finished)
             for peer, x in zip(self.ids, self.parameters, strict=True):

@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, topology
 from gossipml import data as data_sources
-from gossipml.assembly import Network, Shards
 from gossipml.engines.tcp import bind, parse_address
 from gossipml.engines.virtual import run_virtual
 from gossipml.errors import ConfigError, GossipError
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from gossipml.algorithms import Algorithm
+    from gossipml.assembly import Network, Shards
     from gossipml.data import Dataset
     from gossipml.launch.supervisor import Ends
     from gossipml.models import Model
@@ -133,8 +133,9 @@ def simulate(
             rounds=rounds,
             evaluate_every=evaluate_every,
             topology=TopologySection(graph="given", weights=weights),
-            data=DataSection(source=data if isinstance(data, str) else "given",
-                             partition=partition),
+            data=DataSection(
+                source=data if isinstance(data, str) else "given", partition=partition
+            ),
             model=ModelSection(name=model if isinstance(model, str) else type(model).__name__),
             algorithm=AlgorithmSection(
                 name=algorithm if isinstance(algorithm, str) else algorithm.name,
@@ -180,7 +181,11 @@ def _simulate(
     begin = time.perf_counter()
     with threadpool_limits(1):  # the same sums, in the same order, as in a process of its own
         setups = assembly.build_setups(
-            experiment, network, shards, algorithm=algorithm, model=model,
+            experiment,
+            network,
+            shards,
+            algorithm=algorithm,
+            model=model,
             allow_isolation=allow_isolation,
         )
         ends = run_virtual(
@@ -215,7 +220,10 @@ def _simulate(
 
 
 def simulate_to_folder(
-    experiment: Experiment, out: RunFolder, *, listen: Listener = ignore,
+    experiment: Experiment,
+    out: RunFolder,
+    *,
+    listen: Listener = ignore,
     allow_isolation: bool = False,
 ) -> Result:
     """Simulate an experiment and keep everything in a run folder."""
@@ -229,8 +237,14 @@ def simulate_to_folder(
         listen(report)
 
     result = _simulate(
-        experiment, network, shards, model, assembly.build_algorithm(experiment), hear,
-        out.path, allow_isolation,
+        experiment,
+        network,
+        shards,
+        model,
+        assembly.build_algorithm(experiment),
+        hear,
+        out.path,
+        allow_isolation,
     )
     for peer, x in zip(result.ids, result.parameters, strict=True):
         out.write_model(peer, {"x": x})
@@ -363,9 +377,7 @@ def run_alone(
         if data is not None
         else assembly.load_shards(experiment, graph.n, only=[index])
     )
-    (setup,) = assembly.build_setups(
-        experiment, network, shards, allow_isolation=allow_isolation
-    )
+    (setup,) = assembly.build_setups(experiment, network, shards, allow_isolation=allow_isolation)
     listener = bind(*here)
     history = History()
 
@@ -402,9 +414,7 @@ def run_alone(
 
 def _begin(out: RunFolder, experiment: Experiment, engine: str) -> None:
     out.write_experiment(experiment.to_toml())
-    out.write_manifest(
-        {"seed": experiment.seed, "engine": engine, "start": datetime.now(UTC)}
-    )
+    out.write_manifest({"seed": experiment.seed, "engine": engine, "start": datetime.now(UTC)})
 
 
 def _run_processes(
@@ -452,9 +462,7 @@ def _run_processes(
         shutil.rmtree(parts, ignore_errors=True)  # the seed makes them again
 
 
-def _final_models(
-    folder: RunFolder, ids: tuple[str, ...], ends: Ends
-) -> dict[str, NDArray[Any]]:
+def _final_models(folder: RunFolder, ids: tuple[str, ...], ends: Ends) -> dict[str, NDArray[Any]]:
     models = {}
     for peer in ids:
         if peer in ends.finished:

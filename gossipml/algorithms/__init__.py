@@ -2,35 +2,79 @@
 
 from gossipml.algorithms.base import (
     Algorithm as Algorithm,
+)
+from gossipml.algorithms.base import (
     Average as Average,
+)
+from gossipml.algorithms.base import (
     Exchange as Exchange,
+)
+from gossipml.algorithms.base import (
     Facts as Facts,
+)
+from gossipml.algorithms.base import (
     Objective as Objective,
+)
+from gossipml.algorithms.base import (
     Push as Push,
+)
+from gossipml.algorithms.base import (
     Request as Request,
+)
+from gossipml.algorithms.base import (
     Round as Round,
+)
+from gossipml.algorithms.base import (
     State as State,
+)
+from gossipml.algorithms.base import (
     average as average,
+)
+from gossipml.algorithms.base import (
     exchange as exchange,
+)
+from gossipml.algorithms.base import (
     push as push,
 )
-from gossipml.algorithms.baselines import Centralised as Centralised, Isolated as Isolated
-from gossipml.algorithms.d_psgd import DPSGD as DPSGD, DPSGDCTA as DPSGDCTA
+from gossipml.algorithms.baselines import Centralised as Centralised
+from gossipml.algorithms.baselines import Isolated as Isolated
+from gossipml.algorithms.d_psgd import DPSGD as DPSGD
+from gossipml.algorithms.d_psgd import DPSGDCTA as DPSGDCTA
 from gossipml.algorithms.learning_rate import (
     LEARNING_RATES as LEARNING_RATES,
+)
+from gossipml.algorithms.learning_rate import (
     Constant as Constant,
+)
+from gossipml.algorithms.learning_rate import (
     Cosine as Cosine,
+)
+from gossipml.algorithms.learning_rate import (
     InverseSqrt as InverseSqrt,
+)
+from gossipml.algorithms.learning_rate import (
     LearningRate as LearningRate,
+)
+from gossipml.algorithms.learning_rate import (
     Step as Step,
 )
 from gossipml.algorithms.local_sgd import LocalSGD as LocalSGD
 from gossipml.algorithms.optimizers import (
     OPTIMIZERS as OPTIMIZERS,
+)
+from gossipml.algorithms.optimizers import (
     SGD as SGD,
+)
+from gossipml.algorithms.optimizers import (
     Adam as Adam,
+)
+from gossipml.algorithms.optimizers import (
     Momentum as Momentum,
+)
+from gossipml.algorithms.optimizers import (
     Nesterov as Nesterov,
+)
+from gossipml.algorithms.optimizers import (
     Optimizer as Optimizer,
 )
 from gossipml.algorithms.problem import Problem as Problem

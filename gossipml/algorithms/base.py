@@ -84,7 +84,7 @@ def push(*arrays: Array) -> Push:
 
 
 def exchange(arrays: Mapping[int, Array]) -> Exchange:
-    """Yield this to send a different array to each neighbour; answered by ``{neighbour: array}``."""
+    """Yield this to send each neighbour its own array; answered by ``{neighbour: array}``."""
     return Exchange(arrays)
 
 

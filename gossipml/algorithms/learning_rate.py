@@ -27,7 +27,7 @@ class Constant(LearningRate):
 
 @dataclass(frozen=True)
 class Cosine(LearningRate):
-    """Half a cosine from 1 to ``floor`` over ``rounds`` (Loshchilov, Hutter 2016, arXiv:1608.03983)."""
+    """Half a cosine from 1 to ``floor`` (Loshchilov, Hutter 2016, arXiv:1608.03983)."""
 
     rounds: int
     floor: float = 0.0

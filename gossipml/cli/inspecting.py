@@ -66,7 +66,7 @@ def partition(
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out}: is not empty; expected a new folder")
     paths = assembly.save_shards(out, shards, graph.ids)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"peer": graph.ids[i], "file": str(path), "samples": len(shards.parts[i][1]),
          "labels": _labels(shards, i)}
         for i, path in enumerate(paths)

@@ -95,8 +95,10 @@ def peer(
         Path | None, typer.Option(help="This peer's own samples (.npz).", metavar="FILE")
     ] = None,
     listen: Annotated[
-        str | None, typer.Option(help="Where to listen, if not at its own address in the topology.",
-                                 metavar="HOST:PORT")
+        str | None,
+        typer.Option(
+            help="Where to listen, if not at its own address in the topology.", metavar="HOST:PORT"
+        ),
     ] = None,
     set_: Set = None,
     seed: Seed = None,
@@ -113,7 +115,6 @@ def peer(
     from gossipml import assembly, running
     from gossipml.engines.tcp import parse_address
     from gossipml.experiment import load_experiment
-    from gossipml.observe.runfolder import RunFolder
 
     experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     graph = assembly.build_topology(experiment)

@@ -64,9 +64,7 @@ class Identity(Compressor):
         dtype = like[0].dtype
         vector = np.frombuffer(body, dtype.newbyteorder("<"))
         if vector.size != sum(array.size for array in like):
-            raise ValueError(
-                f"{vector.size} numbers, expected {sum(array.size for array in like)}"
-            )
+            raise ValueError(f"{vector.size} numbers, expected {sum(array.size for array in like)}")
         return vector.astype(dtype, copy=False)
 
 

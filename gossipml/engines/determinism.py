@@ -8,12 +8,17 @@ here fails loudly instead of letting traces differ silently.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import trio
 from trio._core import _run as trio_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SWITCH, ORDER = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 
 
 @contextmanager
@@ -26,13 +31,15 @@ def deterministic_scheduling(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    allowed, order = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    trio_run._r = random.Random(seed)
+    switches = {SWITCH: True, ORDER: random.Random(seed)}
+    before = {name: getattr(trio_run, name) for name in switches}
     try:
+        for name, value in switches.items():
+            setattr(trio_run, name, value)
         yield
     finally:
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r = allowed, order
+        for name, value in before.items():
+            setattr(trio_run, name, value)
 
 
 @cache

@@ -198,9 +198,7 @@ class VirtualWorld:
             free = max(free, now) + nbytes * per_byte
             total = free - now + latency
             if conditions.jitter_ms or conditions.loss:
-                start = seeds.stream(
-                    self.seed, "network", sender, receiver, number, next(messages)
-                )
+                start = seeds.stream(self.seed, "network", sender, receiver, number, next(messages))
                 jitter, fate = seeds.uniforms(start, 2).tolist()
                 total += jitter * conditions.jitter_ms / 1e3
                 if conditions.loss:  # how often it is lost before it gets through: geometric
@@ -275,9 +273,7 @@ def run_virtual(
             error = leaf(group)
             ends[setup.index] = error
             report(
-                Event(
-                    peer=setup.id, t_s=world.clock.now, kind="failed", round=0, detail=str(error)
-                )
+                Event(peer=setup.id, t_s=world.clock.now, kind="failed", round=0, detail=str(error))
             )
 
     stopped_by: list[int] = []

@@ -11,13 +11,13 @@ import trio
 
 from gossipml.engines.tcp import TcpNetwork
 from gossipml.engines.virtual import leaf
-from gossipml.errors import GossipError
 from gossipml.peer.peer import Peer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from gossipml.errors import GossipError
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import Outcome, PeerSetup
 

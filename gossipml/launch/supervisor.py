@@ -28,12 +28,8 @@ if TYPE_CHECKING:
     from gossipml.launch.child import Orders
 
 PATIENCE_S = 3.5  # from the first signal until peers that still run are killed
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    )
-}  # fmt: skip
+_LIBRARIES = ("OPENBLAS", "OMP", "MKL", "NUMEXPR")
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 """Set before numpy loads: with a thread a core each, peers on one machine run 10 times slower."""
 
 
@@ -131,9 +127,7 @@ class Supervisor:
             self._tell(self.ids[i], f"its process ended with status {status}")
 
     def _tell(self, peer: str, detail: str) -> None:
-        self.report(
-            Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail)
-        )
+        self.report(Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail))
 
     async def _obey_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():

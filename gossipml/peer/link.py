@@ -16,32 +16,13 @@ import trio
 from gossipml import wire
 
 if TYPE_CHECKING:
-    from gossipml.peer.network import ByteStream
+    from gossipml.peer.session import Session
 
 Turn: TypeAlias = tuple[int, int]
 """A round and the index of the request in it: the clock of an edge."""
 
 BEFORE: Turn = (-1, 0)
 KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
-
-
-@dataclass(eq=False)
-class Session:
-    """One live connection of a link."""
-
-    stream: ByteStream
-    connection: wire.Connection
-    incarnation: int  # of the neighbour's process
-    dialled_by: int
-    heard: float  # when bytes last came in
-    spoke: float  # when bytes last went out
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    paused: bool = False  # not reading, because both slots hold messages not used yet
-
-    def close(self) -> None:
-        """Drop the connection; the tasks that serve it end."""
-        self.stream.close()
-        self.scope.cancel()
 
 
 @dataclass(eq=False)
@@ -55,6 +36,7 @@ class Link:
     session: Session | None = None
     refusal: str = ""
     deadline: float = float("inf")  # when to give up waiting for a connection
+    parting: bool = False  # our goodbye is on its way
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
@@ -71,7 +53,13 @@ class Link:
         return self.state not in ("lost", "left")
 
     def post(self, event: wire.Event) -> None:
-        """Queue a message; without a connection, DATA waits for the next one."""
+        """Queue a message; without a connection, DATA waits for the next one.
+
+        A goodbye is said once, and nothing after it.
+        """
+        if self.parting or self.state == "lost":
+            return
+        self.parting = isinstance(event, wire.Bye)
         if isinstance(event, wire.Data):
             self.sent.append(event)
         if self.session is not None:
@@ -130,4 +118,3 @@ class Link:
         """Wake whoever waits for this link to change."""
         self.changed.unpark_all()
         self.written.unpark_all()
-

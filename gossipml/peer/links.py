@@ -1,6 +1,6 @@
-"""All links of one peer: dial and accept, introduce, serve connections, notice the dead.
+"""All links of one peer: dial and accept, introduce, keep one connection an edge.
 
-One connection an edge. The end that comes first in peer order dials at once, the other
+The end that comes first in peer order dials at once, the other
 after a short grace, so either end may dial; of two connections that cross, the one that
 the first end dialled stays.
 """
@@ -13,8 +13,9 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.link import Link, Session
+from gossipml.peer.link import Link
 from gossipml.peer.reports import Event
+from gossipml.peer.session import Session, transmit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
 MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
 BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the second, with jitter
+
+
+BUSY = "connection"  # field of an ERROR that is about now, not about the experiment
 
 
 class _Refused(Exception):
@@ -164,18 +168,20 @@ class Links:
         """Say hello to the neighbour that we dialled and hear its own."""
         connection = self._connection()
         with trio.fail_after(self.timing.hello_timeout_s):
-            await self._send(link, stream, connection, self._hello(link.id))
+            await transmit(link, stream, connection, self._hello(link.id))
             theirs = await self._hear(stream, connection)
+            if isinstance(theirs, wire.Error) and theirs.field == BUSY:
+                raise OSError(theirs.message)
             if isinstance(theirs, wire.Error):
                 raise _Refused(theirs.swapped())
             if not isinstance(theirs, wire.Hello):
                 raise OSError("closed before saying hello")
             mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
             if mismatch is not None:
-                await self._send(link, stream, connection, mismatch)
+                await transmit(link, stream, connection, mismatch)
                 raise _Refused(mismatch)
         connection.accept()
-        return self._session(stream, connection, theirs, dialled_by=self.setup.index)
+        return self._session(link, stream, connection, theirs, dialled_by=self.setup.index)
 
     async def _accept(self, stream: ByteStream) -> None:
         """Hear who is there, and serve it if it is a neighbour with the same experiment."""
@@ -187,21 +193,21 @@ class Links:
                     return
                 link, answer = self._answer(theirs)
                 if link is not None and isinstance(answer, wire.Hello):
-                    await self._send(link, stream, connection, answer)
+                    await transmit(link, stream, connection, answer)
                 else:
                     await stream.send(connection.send(answer))
                     await stream.end()
                     return
             connection.accept()
-            session = self._session(stream, connection, theirs, dialled_by=link.neighbour)
+            session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
             await self._adopt(link, session)
         except (OSError, trio.TooSlowError, RemoteProtocolError):
             pass  # a stranger's trouble is not ours
         finally:
             stream.close()
 
-    def _answer(self, theirs: wire.Hello) -> tuple[Link | None, wire.Hello | wire.Error | wire.Bye]:
-        """Decide on somebody else's hello: our own, a refusal, or that we have a connection."""
+    def _answer(self, theirs: wire.Hello) -> tuple[Link | None, wire.Hello | wire.Error]:
+        """Decide on somebody else's hello: our own, or a refusal."""
         link = self._by_id.get(theirs.peer)
         ours = self._hello(theirs.peer)
         if link is None:
@@ -215,13 +221,13 @@ class Links:
             return link, mismatch
         live = link.session
         if not link.open:
-            return link, wire.Bye(reason="given up", round=self.round)
+            return link, wire.Error(field=BUSY, message="given up as lost")
         if (
             live is not None
             and live.incarnation == theirs.incarnation
             and self.setup.index < link.neighbour
         ):
-            return link, wire.Bye(reason="duplicate", round=self.round)
+            return link, wire.Error(field=BUSY, message="another connection is live")
         return link, ours
 
     async def _adopt(self, link: Link, session: Session) -> None:
@@ -234,97 +240,10 @@ class Links:
             return
         link.attach(session)
         self.tell("connected", link)
-        await self._serve(link, session)
-
-    # --- one connection ----------------------------------------------------------------
-
-    async def _serve(self, link: Link, session: Session) -> None:
-        """Read, write and watch one connection until it ends, then say what became of it."""
-        why = "closed by the other side"
-        try:
-            with session.scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write, link, session)
-                    nursery.start_soon(self._watch, link, session)
-                    await self._read(link, session)
-                    nursery.cancel_scope.cancel()
-        except* (OSError, RemoteProtocolError) as group:
-            why = str(_first(group)) or why
-        finally:
-            session.close()
-            if link.detach(session) and link.open:
-                link.deadline = trio.current_time() + self.timing.reconnect_timeout_s
-                self.tell("disconnected", link, why)
-
-    async def _read(self, link: Link, session: Session) -> None:
-        """Take in what comes; say why before a connection that broke the protocol is dropped."""
-        try:
-            await self._receive(link, session)
-        except RemoteProtocolError as error:
-            with trio.move_on_after(self.timing.hello_timeout_s):
-                await session.stream.send(session.connection.send(wire.Error.about(error)))
-            raise
-
-    async def _receive(self, link: Link, session: Session) -> None:
-        connection, stream = session.connection, session.stream
-        while link.open:
-            buffer = connection.receive_buffer()
-            if not buffer:
-                session.paused = True
-                await link.room.park()
-                session.paused = False
-                session.heard = trio.current_time()
-                continue
-            count = await stream.receive_into(buffer)
-            session.heard = trio.current_time()
-            link.bytes_received += count
-            for event in connection.bytes_received(count):
-                if isinstance(event, wire.Eof):
-                    return
-                self._handle(link, session, event)
-
-    def _handle(self, link: Link, session: Session, event: wire.Event) -> None:
-        match event:
-            case wire.Data():
-                if event.round > self.round + 1:
-                    raise RemoteProtocolError(
-                        f"round {event.round} came while this peer is in round {self.round}; "
-                        "a neighbour may be at most one round ahead"
-                    )
-                link.deliver(event, session)
-            case wire.Bye():
-                link.end("left")
-                if event.reason != "finished":
-                    self.tell("left", link, event.reason)
-            case wire.Error():
-                raise OSError(f"the neighbour gave up: {event.message}")
-            case _:
-                pass  # a heartbeat has done its work by being heard
-
-    async def _write(self, link: Link, session: Session) -> None:
-        while True:
-            while link.outbox:
-                event = link.outbox.popleft()
-                await self._send(link, session.stream, session.connection, event)
-                session.spoke = trio.current_time()
-                if isinstance(event, wire.Bye):
-                    await session.stream.end()
-                    return
-            await link.written.park()
-
-    async def _watch(self, link: Link, session: Session) -> None:
-        """Send heartbeats when nothing else goes out; end a connection that fell silent."""
-        timing = self.timing
-        while True:
-            due = trio.current_time() + timing.heartbeat_s
-            await trio.sleep_until(due)
-            now = trio.current_time()
-            if now - due > timing.heartbeat_s:
-                session.heard = now  # we were the ones asleep: accuse nobody of silence
-            if not session.paused and now - session.heard > timing.dead_after_s:
-                raise OSError(f"silent for {now - session.heard:.2f} s")
-            if now - session.spoke >= timing.heartbeat_s and not link.outbox:
-                link.post(wire.Heartbeat(round=self.round, request=0))
+        why = await session.run()
+        if link.detach(session) and link.open:
+            link.deadline = trio.current_time() + self.timing.reconnect_timeout_s
+            self.tell("disconnected", link, why)
 
     # --- small parts -------------------------------------------------------------------
 
@@ -332,10 +251,24 @@ class Links:
         return wire.Connection(self.setup.max_body)
 
     def _session(
-        self, stream: ByteStream, connection: wire.Connection, theirs: wire.Hello, *, dialled_by: int
+        self,
+        link: Link,
+        stream: ByteStream,
+        connection: wire.Connection,
+        theirs: wire.Hello,
+        *,
+        dialled_by: int,
     ) -> Session:
-        now = trio.current_time()
-        return Session(stream, connection, theirs.incarnation, dialled_by, heard=now, spoke=now)
+        return Session(
+            link,
+            stream,
+            connection,
+            incarnation=theirs.incarnation,
+            dialled_by=dialled_by,
+            timing=self.timing,
+            round=lambda: self.round,
+            left=lambda reason: self.tell("left", link, reason),
+        )
 
     def _hello(self, to: str) -> wire.Hello:
         setup = self.setup
@@ -350,15 +283,6 @@ class Links:
             round=self.round,
             incarnation=self.incarnation,
         )
-
-    async def _send(
-        self, link: Link, stream: ByteStream, connection: wire.Connection, event: wire.Event
-    ) -> None:
-        buffers = connection.send(event)
-        await stream.send(buffers)
-        link.bytes_sent += sum(len(buffer) for buffer in buffers)
-        if isinstance(event, wire.Data):
-            link.payload_bytes_sent += len(event.body)
 
     async def _hear(self, stream: ByteStream, connection: wire.Connection) -> wire.Event:
         """Wait for the first event of a new connection."""
@@ -387,9 +311,3 @@ class Links:
         if key not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
             self._told.add(key)
             self.tell("refused", link, message)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first plain exception of a group."""
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Request, State
-    from gossipml.peer.link import Link, Turn
+    from gossipml.peer.link import Turn
     from gossipml.peer.network import Network
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import PeerSetup
@@ -161,8 +161,8 @@ class Peer:
         """Send each neighbour its own array; return what came from each."""
         like = next(iter(outgoing.values()), self.setup.x0)
         for j, link in links.links.items():
-            body = np.ascontiguousarray(outgoing[j]).tobytes() if j in outgoing else b""
-            link.post(_message(turn, body))
+            sent = np.ascontiguousarray(outgoing[j]).tobytes() if j in outgoing else b""
+            link.post(_message(turn, sent))
         await self._gather(links, turn)
         received = {}
         for j, link in links.links.items():
@@ -301,15 +301,14 @@ class Peer:
         )
 
     async def _part(self, links: Links) -> None:
-        """Say goodbye, and stay until slower neighbours have said theirs."""
+        """Say goodbye, and stay until every neighbour has heard all and said so."""
         bye = wire.Bye(reason="stopped" if self.stopping else "finished", round=links.round)
         for link in links.links.values():
-            if link.open:
-                link.post(bye)
+            link.post(bye)
         linger = self.setup.timing.stop_grace_s if self.stopping else self.setup.timing.linger_s
         with trio.move_on_after(linger):
             for link in links.links.values():
-                while link.open and link.session is not None:
+                while link.session is not None:
                     await link.changed.park()
 
     def _outcome(self, links: Links, rounds: int) -> Outcome:
@@ -353,8 +352,7 @@ def _message(turn: Turn, body: bytes | memoryview) -> wire.Data:
 def _split(vector: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
     ends = np.cumsum([array.size for array in like])[:-1]
     return tuple(
-        part.reshape(array.shape)
-        for part, array in zip(np.split(vector, ends), like, strict=True)
+        part.reshape(array.shape) for part, array in zip(np.split(vector, ends), like, strict=True)
     )
 
 

@@ -41,8 +41,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event"):
     peer: str
     t_s: float
     kind: Literal[
-        "listening", "connected", "disconnected", "refused", "lost", "left", "alone", "stopping",
-        "finished", "failed",
+        "listening",
+        "connected",
+        "disconnected",
+        "refused",
+        "lost",
+        "left",
+        "alone",
+        "stopping",
+        "finished",
+        "failed",
     ]
     round: int
     about: str | None = None  # the neighbour concerned

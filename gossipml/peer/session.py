@@ -1,0 +1,179 @@
+"""One live connection of a link: read, write, watch, and say why it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from gossipml import wire
+from gossipml.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gossipml.peer.link import Link
+    from gossipml.peer.network import ByteStream
+    from gossipml.peer.setup import Timing
+
+
+class Session:
+    """A connection after both sides have said hello.
+
+    Parameters
+    ----------
+    link : Link
+        The edge it serves: its outbox is written, its inbox filled.
+    stream, connection
+        The bytes and their meaning.
+    incarnation : int
+        Of the neighbour's process.
+    dialled_by : int
+        Index of the peer that opened the connection.
+    timing : Timing
+    round : callable
+        Returns the round that this peer is in.
+    left : callable
+        Told the reason when the neighbour leaves before it has finished.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        stream: ByteStream,
+        connection: wire.Connection,
+        *,
+        incarnation: int,
+        dialled_by: int,
+        timing: Timing,
+        round: Callable[[], int],
+        left: Callable[[str], None],
+    ) -> None:
+        self.link, self.stream, self.connection = link, stream, connection
+        self.incarnation, self.dialled_by = incarnation, dialled_by
+        self.timing, self.round, self.left = timing, round, left
+        self.heard = self.spoke = trio.current_time()  # when bytes last came in, went out
+        self.paused = False  # not reading, because both slots hold messages not used yet
+        self.written = False  # our goodbye is out, so nothing more will be sent
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> str:
+        """Serve the connection until it ends; return why it did."""
+        why = "closed by the other side"
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._watch)
+                    await self._read()
+                    await self._let_part()
+                    nursery.cancel_scope.cancel()
+        except* (OSError, RemoteProtocolError) as group:
+            why = str(_first(group)) or why
+        finally:
+            self.close()
+        return why
+
+    def close(self) -> None:
+        """Drop the connection; the tasks that serve it end."""
+        self.stream.close()
+        self._scope.cancel()
+
+    async def _read(self) -> None:
+        """Take in what comes; say why before a connection that broke the protocol is dropped."""
+        try:
+            await self._receive()
+        except RemoteProtocolError as error:
+            with trio.move_on_after(self.timing.hello_timeout_s):
+                await self.stream.send(self.connection.send(wire.Error.about(error)))
+            raise
+
+    async def _receive(self) -> None:
+        connection, stream, link = self.connection, self.stream, self.link
+        while True:
+            buffer = connection.receive_buffer()
+            if not buffer:
+                self.paused = True
+                await link.room.park()
+                self.paused = False
+                self.heard = trio.current_time()
+                continue
+            count = await stream.receive_into(buffer)
+            self.heard = trio.current_time()
+            link.bytes_received += count
+            for event in connection.bytes_received(count):
+                if isinstance(event, wire.Eof):
+                    return
+                self._handle(event)
+
+    def _handle(self, event: wire.Event) -> None:
+        link = self.link
+        match event:
+            case wire.Data():
+                if event.round > self.round() + 1:
+                    raise RemoteProtocolError(
+                        f"round {event.round} came while this peer is in round {self.round()}; "
+                        "a neighbour may be at most one round ahead"
+                    )
+                link.deliver(event, self)
+            case wire.Bye():
+                link.end("left")
+                link.post(wire.Bye(reason=event.reason, round=self.round()))
+                if event.reason != "finished":
+                    self.left(event.reason)
+            case wire.Error():
+                raise OSError(f"the neighbour gave up: {event.message}")
+            case _:
+                pass  # a heartbeat has done its work by being heard
+
+    async def _let_part(self) -> None:
+        """After the other side's goodbye, get ours out before the connection goes."""
+        if self.link.state == "left":
+            with trio.move_on_after(self.timing.hello_timeout_s):
+                while not self.written:
+                    await self.link.changed.park()
+
+    async def _write(self) -> None:
+        link = self.link
+        while True:
+            while link.outbox:
+                event = link.outbox.popleft()
+                await transmit(link, self.stream, self.connection, event)
+                self.spoke = trio.current_time()
+                if isinstance(event, wire.Bye):
+                    await self.stream.end()
+                    self.written = True
+                    link.announce()
+                    return
+            await link.written.park()
+
+    async def _watch(self) -> None:
+        """Send heartbeats when nothing else goes out; end a connection that fell silent."""
+        timing, link = self.timing, self.link
+        while True:
+            due = trio.current_time() + timing.heartbeat_s
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            if now - due > timing.heartbeat_s:
+                self.heard = now  # we were the ones asleep: accuse nobody of silence
+            if not self.paused and now - self.heard > timing.dead_after_s:
+                raise OSError(f"silent for {now - self.heard:.2f} s")
+            if now - self.spoke >= timing.heartbeat_s and not link.outbox:
+                link.post(wire.Heartbeat(round=self.round(), request=0))
+
+
+async def transmit(
+    link: Link, stream: ByteStream, connection: wire.Connection, event: wire.Event
+) -> None:
+    """Send one event and count its bytes."""
+    buffers = connection.send(event)
+    await stream.send(buffers)
+    link.bytes_sent += sum(len(buffer) for buffer in buffers)
+    if isinstance(event, wire.Data):
+        link.payload_bytes_sent += memoryview(event.body).nbytes
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first plain exception of a group."""
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,384 @@
+"""Mixing matrices: how much each peer takes of what each neighbour sends.
+
+Row v says how peer v averages: x_v <- sum over u of W[v, u] x_u, where W[v, u] may differ
+from zero only if v = u or u's model travels to v. scipy is imported only for what needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from gossipml.errors import ConfigError, TopologyError, nearest
+from gossipml.topology.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import networkx as nx
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+Vector: TypeAlias = "NDArray[np.float64]"
+Index: TypeAlias = "NDArray[np.int64]"
+
+TOLERANCE = 1e-9
+"""How far a row or column sum may be from 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class MixingMatrix:
+    """A sparse matrix in compressed rows; columns ascend in a row, the diagonal is stored.
+
+    Attributes
+    ----------
+    n
+        Number of peers.
+    indptr, indices, data
+        int64 ``(n + 1,)``, int64 ``(nnz,)`` and float64 ``(nnz,)``. Row i holds
+        ``data[indptr[i]:indptr[i + 1]]`` in the columns ``indices[indptr[i]:indptr[i + 1]]``. All
+        links of the graph are stored, even those of weight zero.
+    """
+
+    n: int
+    indptr: Index
+    indices: Index
+    data: Vector
+
+    def __post_init__(self) -> None:
+        for array in (self.indptr, self.indices, self.data):
+            array.flags.writeable = False
+
+    @classmethod
+    def from_entries(cls, n: int, rows: Index, columns: Index, values: Vector) -> MixingMatrix:
+        """Build from entries in any order, none twice."""
+        order = np.lexsort((columns, rows))
+        indptr = np.searchsorted(rows[order], np.arange(n + 1)).astype(np.int64)
+        return cls(n, indptr, columns[order], values[order])
+
+    @cached_property
+    def rows(self) -> Index:
+        """``(nnz,)`` int64: the row of each entry."""
+        return np.repeat(np.arange(self.n, dtype=np.int64), np.diff(self.indptr))
+
+    def row(self, peer: int) -> tuple[Index, Vector]:
+        """Return whom this peer averages, ascending, itself included, and their weights."""
+        entries = slice(self.indptr[peer], self.indptr[peer + 1])
+        return self.indices[entries], self.data[entries]
+
+    def dense(self) -> Vector:
+        """Return the ``(n, n)`` float64 array."""
+        dense = np.zeros((self.n, self.n))
+        dense[self.rows, self.indices] = self.data
+        return dense
+
+    def csr(self) -> csr_array[Any]:
+        """Return the scipy array."""
+        from scipy.sparse import csr_array
+
+        return csr_array((self.data, self.indices, self.indptr), shape=(self.n, self.n))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of n, indptr, indices (int64) and data (float64), little-endian."""
+        sha = hashlib.sha256(self.n.to_bytes(8, "little"))
+        for array, kind in ((self.indptr, "<i8"), (self.indices, "<i8"), (self.data, "<f8")):
+            sha.update(np.ascontiguousarray(array, kind).tobytes())
+        return sha.hexdigest()
+
+    @cached_property
+    def row_sums(self) -> Vector:
+        """``(n,)`` float64."""
+        return _sums(self.rows, self.data, self.n)
+
+    @cached_property
+    def column_sums(self) -> Vector:
+        """``(n,)`` float64."""
+        return _sums(self.indices, self.data, self.n)
+
+    @property
+    def is_row_stochastic(self) -> bool:
+        """Whether rows sum to 1 and nothing is negative: a round averages."""
+        return self._sums_to_one(self.row_sums)
+
+    @property
+    def is_column_stochastic(self) -> bool:
+        """Whether columns sum to 1 and nothing is negative: a round keeps the total."""
+        return self._sums_to_one(self.column_sums)
+
+    def _sums_to_one(self, sums: Vector) -> bool:
+        return bool((self.data >= 0).all() and (np.abs(sums - 1) <= TOLERANCE).all())
+
+    @cached_property
+    def is_symmetric(self) -> bool:
+        """Whether W equals its transpose exactly."""
+        return self._asymmetry() is None
+
+    def _asymmetry(self, tolerance: float = 0.0) -> tuple[int, int] | None:
+        """Return the first (row, column) whose entry differs from its mirror image."""
+        order = np.lexsort((self.rows, self.indices))
+        same = np.abs(self.data - self.data[order]) <= tolerance
+        same &= (self.rows == self.indices[order]) & (self.indices == self.rows[order])
+        wrong = np.flatnonzero(~same)
+        if not wrong.size:
+            return None
+        return int(self.rows[wrong[0]]), int(self.indices[wrong[0]])
+
+
+def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
+    """Return the mixing matrix of a topology under a rule.
+
+    Parameters
+    ----------
+    topology
+        The graph. Directed graphs admit ``metropolis``, ``max-degree``, ``uniform`` and the lazy
+        forms only where every peer receives as many models as it sends (for ``metropolis`` and
+        ``uniform``: all peers the same number; the two are then equal), and ``column-stochastic``
+        always.
+    rule
+        - ``metropolis``: w = 1 / (1 + max of the two degrees) (Metropolis-Hastings; Xiao, Boyd,
+          Kim 2007). Needs to know no more than the neighbours' degrees.
+        - ``max-degree``: I - L / (1 + the largest degree).
+        - ``lazy-metropolis``, ``lazy-max-degree``: (I + W) / 2, with no negative eigenvalue.
+        - ``uniform``: 1 / (1 + degree); regular graphs only.
+        - ``file``: the edges' ``weight``; a peer keeps what is left to 1.
+        - ``column-stochastic``: sender u splits 1 / (1 + out-degree of u) equally, for push-sum.
+        - an ``(n, n)`` numpy or scipy array or a MixingMatrix of your own; negative weights
+          are allowed there.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown rule.
+    TopologyError
+        If the rule does not fit the graph, or the weights fail :func:`check_mixing`.
+    """
+    if not isinstance(rule, str):
+        matrix = rule if isinstance(rule, MixingMatrix) else _own(topology, rule)
+        check_mixing(matrix, topology, "own")
+        return matrix
+    if rule not in RULES:
+        raise ConfigError(f"topology.weights: unknown rule {rule!r}{nearest(rule, RULES)}")
+    base = rule.removeprefix("lazy-")
+    weights = _WEIGHTS[base](topology)
+    if base == "column-stochastic":
+        matrix = _assembled(topology, weights, 1 / (1 + topology.out_degrees))
+    else:
+        kept = 1 - _sums(topology.arcs[0], weights, topology.n)
+        if base != rule:
+            weights, kept = weights / 2, (1 + kept) / 2
+        matrix = _assembled(topology, weights, kept)
+    check_mixing(matrix, topology, rule)
+    return matrix
+
+
+def mixing_matrix(graph: nx.Graph[Any] | Topology, weights: Any = "metropolis") -> Vector:
+    """Return the mixing matrix of a networkx graph or a :class:`Topology` as an array.
+
+    Parameters
+    ----------
+    graph
+        Any connected networkx graph; integer nodes are taken in numerical order, others as
+        strings in lexicographic order.
+    weights
+        A rule of :func:`mixing`, or weights of your own.
+
+    Returns
+    -------
+    ndarray
+        ``(n, n)`` float64; row v holds the weights with which peer v averages.
+
+    Raises
+    ------
+    ConfigError, TopologyError
+        As :func:`mixing`.
+
+    Examples
+    --------
+    >>> import gossipml.topology
+    >>> mixing_matrix(gossipml.topology.star(3))[0].round(3).tolist()
+    [0.333, 0.333, 0.333]
+    """
+    topology = graph if isinstance(graph, Topology) else Topology.from_networkx(graph)
+    return mixing(topology, weights).dense()
+
+
+def with_weights(topology: Topology, matrix: MixingMatrix) -> Topology:
+    """Return the topology with the matrix's weights on its links, for rule ``file``.
+
+    An undirected link holds one weight, so the matrix must be symmetric there (TopologyError).
+    """
+    check_mixing(matrix, topology)
+    W = matrix.csr()
+    senders, receivers = topology.edges.T
+    return replace(topology, weight=np.asarray(W[receivers, senders], np.float64))
+
+
+def check_mixing(matrix: MixingMatrix, topology: Topology, rule: str = "own") -> None:
+    """Raise TopologyError, naming peer and value, unless the matrix averages on this graph.
+
+    It must be finite, vanish off the graph, have rows and columns that sum to 1, and be
+    symmetric where the graph is undirected. ``column-stochastic`` needs its columns only. Only
+    weights of the user's own (``rule="own"``) may be negative.
+    """
+    check_support(matrix, topology, rule)
+    _check_entries(matrix, topology, rule)
+    _check_sums(matrix.column_sums, "column", topology, rule)
+    if rule == "column-stochastic":
+        return
+    _check_sums(matrix.row_sums, "row", topology, rule)
+    if not topology.directed and (pair := matrix._asymmetry(TOLERANCE)):
+        v, u = (repr(topology.ids[i]) for i in pair)
+        raise TopologyError(
+            f"{topology.name}: {rule} weights are not symmetric: what {v} takes of {u} "
+            f"differs from what {u} takes of {v}"
+        )
+
+
+def check_support(matrix: MixingMatrix, topology: Topology, rule: str = "own") -> None:
+    """Raise TopologyError if the matrix has another size or a weight off the graph."""
+    if matrix.n != topology.n:
+        raise TopologyError(
+            f"{topology.name}: {rule} weights are for {matrix.n} peers, expected {topology.n}"
+        )
+    receivers, senders, _ = topology.arcs
+    links = receivers * topology.n + senders
+    stray = ~np.isin(matrix.rows * topology.n + matrix.indices, links)
+    stray &= (matrix.rows != matrix.indices) & (matrix.data != 0)
+    for k in np.flatnonzero(stray).tolist():
+        v, u, value = matrix.rows[k], matrix.indices[k], matrix.data[k]
+        _refuse_off_graph(topology, rule, int(v), int(u), float(value))
+
+
+def _metropolis(topology: Topology) -> Vector:
+    if topology.directed:
+        return _uniform(topology, "metropolis")
+    receivers, senders, _ = topology.arcs
+    degrees = topology.degrees
+    return 1 / (1 + np.maximum(degrees[receivers], degrees[senders]))
+
+
+def _max_degree(topology: Topology) -> Vector:
+    differ = np.flatnonzero(topology.in_degrees != topology.out_degrees)
+    if differ.size:
+        i = int(differ[0])
+        raise TopologyError(
+            f"{topology.name}: max-degree weights need a peer to receive as many models as it "
+            f"sends, but {topology.ids[i]!r} receives {topology.in_degrees[i]} and sends "
+            f"{topology.out_degrees[i]}; use column-stochastic"
+        )
+    return np.full(len(topology.arcs[0]), 1 / (1 + topology.degrees.max()))
+
+
+def _uniform(topology: Topology, rule: str = "uniform") -> Vector:
+    instead = "column-stochastic" if topology.directed else "metropolis"
+    for kind, degrees in (("in-", topology.in_degrees), ("out-", topology.out_degrees)):
+        a, b = int(degrees.argmin()), int(degrees.argmax())
+        if degrees[a] != degrees[b]:
+            raise TopologyError(
+                f"{topology.name}: {rule} weights need equal degrees, but {topology.ids[a]!r} has "
+                f"{kind if topology.directed else ''}degree {degrees[a]} and {topology.ids[b]!r} "
+                f"has {degrees[b]}; use {instead}"
+            )
+    return np.full(len(topology.arcs[0]), 1 / (1 + topology.degrees[0]))
+
+
+def _from_file(topology: Topology) -> Vector:
+    missing = np.flatnonzero(np.isnan(topology.weight))
+    if missing.size:
+        link = topology.between(*topology.edges[missing[0]].tolist())
+        raise TopologyError(
+            f"{topology.name}: link {link} has no weight, which weights 'file' need"
+        )
+    return topology.weight[topology.arcs[2]]
+
+
+def _column_stochastic(topology: Topology) -> Vector:
+    return 1 / (1 + topology.out_degrees[topology.arcs[1]])
+
+
+# Weight of each arc of Topology.arcs; the diagonal takes what is left.
+_WEIGHTS: dict[str, Callable[[Topology], Vector]] = {
+    "metropolis": _metropolis,
+    "max-degree": _max_degree,
+    "uniform": _uniform,
+    "file": _from_file,
+    "column-stochastic": _column_stochastic,
+}
+
+RULES = (*_WEIGHTS, "lazy-metropolis", "lazy-max-degree")
+"""The names of the rules of :func:`mixing`."""
+
+
+def _sums(groups: Index, values: Vector, n: int) -> Vector:
+    return np.bincount(groups, weights=values, minlength=n).astype(np.float64)
+
+
+def _assembled(topology: Topology, weights: Vector, kept: Vector) -> MixingMatrix:
+    receivers, senders, _ = topology.arcs
+    everyone = np.arange(topology.n, dtype=np.int64)
+    return MixingMatrix.from_entries(
+        topology.n,
+        np.concatenate([receivers, everyone]),
+        np.concatenate([senders, everyone]),
+        np.concatenate([weights, kept]),
+    )
+
+
+def _own(topology: Topology, matrix: Any) -> MixingMatrix:
+    """Return the user's numpy or scipy array on the links of the graph, zeros included."""
+    given = matrix.tocoo() if hasattr(matrix, "tocoo") else np.asarray(matrix, np.float64)
+    n = topology.n
+    if given.shape != (n, n):
+        raise TopologyError(
+            f"{topology.name}: mixing matrix has shape {given.shape}, expected {(n, n)}"
+        )
+    if isinstance(given, np.ndarray):
+        rows, columns = given.nonzero()
+        values = given[rows, columns]
+    else:
+        given.sum_duplicates()
+        rows, columns, values = given.row, given.col, given.data
+    keys = rows.astype(np.int64) * n + columns
+    pattern = _assembled(topology, np.zeros(len(topology.arcs[0])), np.zeros(n))
+    places = pattern.rows * n + pattern.indices
+    at = np.minimum(np.searchsorted(places, keys), len(places) - 1)
+    off = np.flatnonzero((places[at] != keys) & (values != 0))
+    if off.size:
+        k = off[0]
+        _refuse_off_graph(topology, "own", int(rows[k]), int(columns[k]), float(values[k]))
+    data = np.zeros(len(places))
+    on = places[at] == keys
+    data[at[on]] = values[on]
+    return MixingMatrix(n, pattern.indptr, pattern.indices, data)
+
+
+def _refuse_off_graph(topology: Topology, rule: str, v: int, u: int, value: float) -> None:
+    raise TopologyError(
+        f"{topology.name}: {rule} weight of {topology.ids[u]!r} in the row of peer "
+        f"{topology.ids[v]!r} is {value:g}, but there is no link {topology.between(u, v)}"
+    )
+
+
+def _check_entries(matrix: MixingMatrix, topology: Topology, rule: str) -> None:
+    wrong = ~np.isfinite(matrix.data)
+    if rule != "own":
+        wrong |= matrix.data < -TOLERANCE
+    for k in np.flatnonzero(wrong).tolist():
+        v, u = (topology.ids[i[k]] for i in (matrix.rows, matrix.indices))
+        expected = "a finite number" if rule == "own" else "0 or more"
+        raise TopologyError(
+            f"{topology.name}: {rule} weight of {'itself' if u == v else repr(u)} in the row of "
+            f"peer {v!r} is {matrix.data[k]:g}, expected {expected}"
+        )
+
+
+def _check_sums(sums: Vector, line: str, topology: Topology, rule: str) -> None:
+    for i in np.flatnonzero(np.abs(sums - 1) > TOLERANCE).tolist():
+        raise TopologyError(
+            f"{topology.name}: {rule} weights: the {line} of peer {topology.ids[i]!r} sums to "
+            f"{sums[i]:.9g}, expected 1"
+        )
