@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gossipml import algorithms, data, models, topology
     from gossipml.algorithms import Algorithm, average, exchange, push
+    from gossipml.deployment import run
     from gossipml.errors import GossipError
     from gossipml.experiment import Experiment, load_experiment
     from gossipml.peer.peer import Peer
     from gossipml.result import Result
-    from gossipml.running import run, simulate
+    from gossipml.simulation import simulate
     from gossipml.topology import Topology, load_topology, mixing_matrix, spectral_gap
 
 __version__ = "0.1.0"
@@ -34,8 +35,8 @@ _HOME = {
     "load_topology": "topology",
     "mixing_matrix": "topology",
     "push": "algorithms",
-    "run": "running",
-    "simulate": "running",
+    "run": "deployment",
+    "simulate": "simulation",
     "spectral_gap": "topology",
 }
 _MODULES = ("algorithms", "data", "models", "topology")

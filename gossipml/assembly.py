@@ -57,6 +57,61 @@ class Network:
     weights: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything that an experiment names, built."""
+
+    network: Network
+    shards: Shards
+    model: Model
+    algorithm: Algorithm
+
+    def setups(self, experiment: Experiment, *, allow_isolation: bool = False) -> list[PeerSetup]:
+        """Return the setup of every peer that has a shard, in peer order.
+
+        Raises
+        ------
+        ConfigError
+            The parts do not go together, with the reason.
+        """
+        _check_composition(self.algorithm, self.network)
+        x0 = initial_point(experiment, self.model)
+        compressor = _registered("compression.name", experiment.compression.name, COMPRESSORS)
+        aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+        agreement = Agreement(
+            run=experiment.run_digest(),
+            topology=self.network.schedule.digest(),
+            algorithm=experiment.algorithm_description(),
+        )
+        return [
+            PeerSetup(
+                index=i,
+                ids=self.network.topology.ids,
+                agreement=agreement,
+                seed=experiment.seed,
+                rounds=experiment.rounds,
+                evaluate_every=experiment.evaluate_every,
+                schedule=self.network.schedule,
+                algorithm=self.algorithm,
+                problem=Problem(
+                    self.model,
+                    X,
+                    y,
+                    seed=experiment.seed,
+                    peer=i,
+                    batch_size=batch_size(experiment, 1),
+                ),
+                x0=x0,
+                test=self.shards.test,
+                compressor=compressor(),
+                aggregator=aggregator(),
+                timing=experiment.peer,
+                allow_isolation=allow_isolation,
+            )
+            for i, (X, y) in sorted(self.shards.parts.items())
+        ]
+
+
 def build_network(experiment: Experiment) -> Network:
     """Return the experiment's graph with its weights, both checked."""
     return network_of(experiment, build_topology(experiment))
@@ -68,13 +123,6 @@ def network_of(experiment: Experiment, graph: Topology) -> Network:
     weights = section.weights or ("uniform" if graph.directed else "metropolis")
     matrix = topology.mixing(graph, weights)
     return Network(graph, matrix, topology.Static(graph, matrix), weights)
-
-
-def check_experiment(experiment: Experiment) -> Network:
-    """Build every part once, so that what is wrong shows before anything is written."""
-    network = build_network(experiment)
-    build_setups(experiment, network, load_shards(experiment, network.topology.n))
-    return network
 
 
 def build_topology(experiment: Experiment) -> Topology:
@@ -212,52 +260,16 @@ def build_model(experiment: Experiment, shards: Shards) -> Model:
     )
 
 
-def build_setups(
-    experiment: Experiment,
-    network: Network,
-    shards: Shards,
-    *,
-    algorithm: Algorithm | None = None,
-    model: Model | None = None,
-    allow_isolation: bool = False,
-) -> list[PeerSetup]:
-    """Return the setup of every peer that has a part in ``shards``, in peer order.
-
-    ``algorithm`` and ``model`` are the experiment's own unless given as objects.
-    """
-    algorithm = algorithm or build_algorithm(experiment)
-    model = model or build_model(experiment, shards)
-    _check_composition(algorithm, network)
-    x0 = initial_point(experiment, model)
-    compressor = _registered("compression.name", experiment.compression.name, COMPRESSORS)
-    aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
-    agreement = Agreement(
-        run=experiment.run_digest(),
-        topology=network.schedule.digest(),
-        algorithm=experiment.algorithm_description(),
+def build_parts(experiment: Experiment) -> Parts:
+    """Build everything that an experiment names."""
+    network = build_network(experiment)
+    shards = load_shards(experiment, network.topology.n)
+    return Parts(
+        network=network,
+        shards=shards,
+        model=build_model(experiment, shards),
+        algorithm=build_algorithm(experiment),
     )
-    return [
-        PeerSetup(
-            index=i,
-            ids=network.topology.ids,
-            agreement=agreement,
-            seed=experiment.seed,
-            rounds=experiment.rounds,
-            evaluate_every=experiment.evaluate_every,
-            schedule=network.schedule,
-            algorithm=algorithm,
-            problem=Problem(
-                model, X, y, seed=experiment.seed, peer=i, batch_size=batch_size(experiment, 1)
-            ),
-            x0=x0,
-            test=shards.test,
-            compressor=compressor(),
-            aggregator=aggregator(),
-            timing=experiment.peer,
-            allow_isolation=allow_isolation,
-        )
-        for i, (X, y) in sorted(shards.parts.items())
-    ]
 
 
 def batch_size(experiment: Experiment, peers: int) -> int | None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -133,19 +133,22 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         parts = msgspec.to_builtins(self)
         shared = {key: parts[key] for key in ("name", "seed", "rounds", "data", "model")}
         shared["data"]["source"] = _last_part(self.data.source)
+        shared["model"]["name"] = _last_part(self.model.name)
         return hashlib.sha256(_canonical(shared).encode()).hexdigest()
 
     def algorithm_description(self) -> str:
         """Return how a round goes, in words that end with their digest.
 
         The words are for people; the digest is the first 16 hex digits of the SHA-256 of the
-        canonical JSON of the sections algorithm, schedule, compression and aggregation.
+        canonical JSON of the sections algorithm, schedule, compression and aggregation, without
+        the folder of a method of the user's own.
         """
         parts = msgspec.to_builtins(self)
+        parts["algorithm"]["name"] = name = _last_part(self.algorithm.name)
         keys = ("algorithm", "schedule", "compression", "aggregation")
         digest = hashlib.sha256(_canonical({key: parts[key] for key in keys}).encode()).hexdigest()
         options = " ".join(f"{key}={value}" for key, value in self.algorithm.options.items())
-        words = f"{self.algorithm.name} batch_size={self.algorithm.batch_size} {options}".strip()
+        words = f"{name} batch_size={self.algorithm.batch_size} {options}".strip()
         return f"{words[:180]} #{digest[:16]}"
 
 
@@ -245,12 +248,27 @@ def _explain(error: msgspec.ValidationError, table: Mapping[str, Any]) -> str:
     found: Any = table
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None
-    if isinstance(found, dict):  # a check of the whole section
+    if not text.startswith(("Expected ", "Invalid ")):  # a check of the whole section
         return f"{key}: {text}"
-    expected = text.split(", got")[0].removeprefix("Expected ").removeprefix("Invalid enum value ")
-    if text.startswith("Invalid enum value"):
-        expected = "another value"
-    return f"{key}: found {found!r}, expected {expected.strip('`')}"
+    return f"{key}: found {found!r}, expected {_expected(_kind(key))}"
+
+
+def _kind(key: str) -> Any:
+    """Return the declared type of a dotted key."""
+    kind: Any = Experiment
+    for part in key.split("."):
+        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
+    return kind
+
+
+def _expected(kind: Any) -> str:
+    """Say in words what a key may hold."""
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    if get_origin(kind) is dict:
+        return "a table"
+    words = [_expected(choice) for choice in get_args(kind) if choice is not type(None)]
+    return " or ".join(words) if words else str(kind.__name__)
 
 
 def _last_part(source: str) -> str:

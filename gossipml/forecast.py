@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from gossipml import assembly, topology, wire
+from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
     from gossipml.assembly import Network, Shards
@@ -47,15 +48,16 @@ def forecast(experiment: Experiment) -> Forecast:
     GossipError
         Whatever would keep the run from starting.
     """
-    network = assembly.build_network(experiment)
-    shards = assembly.load_shards(experiment, network.topology.n)
-    setups = assembly.build_setups(experiment, network, shards)
+    parts = assembly.build_parts(experiment)
+    network, shards = parts.network, parts.shards
+    setups = parts.setups(experiment)
     graph = network.topology
     facts = setups[0].algorithm.facts
     x0 = setups[0].x0
     degrees = np.array([len(graph.neighbours(i)) for i in range(graph.n)])
     sends = np.array([len(graph.receivers(i)) for i in range(graph.n)])
-    a_round = facts.requests * degrees * wire.HEADER_SIZE + facts.vectors * sends * x0.nbytes
+    payload = (facts.vectors * x0.size + facts.scalars) * x0.itemsize
+    a_round = facts.requests * degrees * wire.HEADER_SIZE + sends * payload
     gap = topology.spectral_gap(network.matrix)
     sizes = [len(y) for _, y in shards.parts.values()]
     return Forecast(
@@ -93,7 +95,8 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
                 f"{experiment.rounds}; more edges or more rounds would help"
             )
     skew = _label_skew(shards)
-    if skew > 0.3 and not algorithm.facts.exact and algorithm.facts.requests:
+    constant = isinstance(algorithm.lr_schedule, Constant)
+    if skew > 0.3 and constant and not algorithm.facts.exact and algorithm.facts.requests:
         found.append(
             f"the peers' labels differ (on average {skew:.0%} of a peer's labels are off the "
             f"common mix): {experiment.algorithm.name} with a constant step ends at a distance "

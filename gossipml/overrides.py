@@ -45,12 +45,10 @@ def override(table: Table, texts: Sequence[str]) -> None:
     for keys, value in changes:
         _apply(table, keys, value)
     for section, choices in CHOICES.items():
-        if any((section, choice) in named for choice in choices):
-            _drop_stale(
-                table[section],
-                section,
-                {keys[1] for keys in named if len(keys) > 1 and keys[0] == section},
-            )
+        values = table.get(section)
+        if isinstance(values, dict) and any((section, choice) in named for choice in choices):
+            fresh = {keys[1] for keys in named if len(keys) > 1 and keys[0] == section}
+            _drop_stale(values, section, fresh)
 
 
 def resolve_paths(table: Table, base: Path) -> None:
@@ -69,7 +67,7 @@ def resolve_paths(table: Table, base: Path) -> None:
 def is_path(value: str) -> bool:
     """Whether a source or name is a file, not a registered name or a module."""
     file = value.partition(":")[0] if ".py:" in value else value
-    return "/" in file or Path(file).suffix in FILE_SUFFIXES
+    return "/" in file or Path(file).suffix.lower() in FILE_SUFFIXES
 
 
 def _parse(text: str) -> tuple[list[str], Any]:
@@ -114,6 +112,8 @@ def _known(values: Table, section: str) -> set[str] | None:
     from gossipml.models import MODELS
     from gossipml.plugins import option_names
 
+    if not all(isinstance(values.get(choice, ""), str) for choice in CHOICES[section]):
+        return None  # said in full when the table is read
     match section:
         case "topology":
             function = topology.GRAPHS.get(str(values.get("graph")).replace("_", "-"))

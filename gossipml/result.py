@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml import topology
+from gossipml.errors import GossipError
 from gossipml.observe.runfolder import RunFolder
 from gossipml.observe.summary import Spread, Summary, TopologySummary, consensus_distance
 from gossipml.peer.peer import model_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from gossipml.assembly import Network, Shards
+    from gossipml.assembly import Parts
     from gossipml.experiment import Experiment
-    from gossipml.models import Model
     from gossipml.observe.history import History
     from gossipml.observe.summary import Baseline, Isolated
-    from gossipml.peer.reports import Finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +81,7 @@ class Result:
         """Write a run folder, as the command line leaves one; return its path."""
         with RunFolder.create_at(Path(folder)) as out:
             out.write_experiment(self.experiment.to_toml())
+            out.write_manifest({"seed": self.experiment.seed, "engine": self.summary.engine})
             for evaluation in self.history.evaluations:
                 out.record(evaluation)
             for event in self.history.events:
@@ -90,32 +90,35 @@ class Result:
                 out.record(finished)
             for peer, x in zip(self.ids, self.parameters, strict=True):
                 out.write_model(peer, {"x": x})
-            write_end(out, self)
+            self.write_end(out)
         return Path(folder)
 
+    def write_end(self, out: RunFolder) -> None:
+        """Write into a run folder what is known only at the end."""
+        out.write_consensus(self.history)
+        out.write_baselines(self.history.baselines)
+        if len(self.parameters):
+            out.write_mean_model(self.parameters.mean(axis=0))
+        out.write_summary(self.summary)
+        out.write_manifest({"stop": datetime.now(UTC), "exit": self.exit_code})
 
-def write_end(out: RunFolder, result: Result) -> None:
-    """Write what is known only at the end of a run."""
-    out.write_consensus(result.history)
-    out.write_baselines(result.history.baselines)
-    if len(result.parameters):
-        out.write_mean_model(result.parameters.mean(axis=0))
-    out.write_summary(result.summary)
-    out.write_manifest({"stop": datetime.now(UTC), "exit": result.exit_code})
+
+def raise_if_none(models: Collection[Any], failures: Sequence[GossipError]) -> None:
+    """Raise the first failure if no peer came to the end of the run."""
+    if not models:
+        raise failures[0] if failures else GossipError("no peer came to the end of the run")
 
 
 def summarise(
     experiment: Experiment,
-    network: Network,
+    parts: Parts,
     history: History,
     models: Mapping[str, NDArray[Any]],
-    finished: Mapping[str, Finished],
     *,
     engine: str,
-    final: tuple[Model, Shards],
     wall_s: float,
     virtual_s: float | None = None,
-    baselines: tuple[Baseline | None, Isolated | None] = (None, None),
+    compared: tuple[Baseline | None, Isolated | None] = (None, None),
     signal: int | None = None,
     lost: tuple[str, ...] | None = None,
     run_dir: Path | None = None,
@@ -132,10 +135,11 @@ def summarise(
     signal : int, optional
         What stopped the run early.
     """
-    model, shards = final
-    X, y = shards.test
-    accuracies = [model.accuracy(x, X, y) for x in models.values()]
-    losses = [float(model.loss(x, X, y)) for x in models.values()]
+    network, model, finished = parts.network, parts.model, history.finished
+    X, y = parts.shards.test
+    with np.errstate(all="ignore"):  # a loss may overflow before its parameters do
+        accuracies = [model.accuracy(x, X, y) for x in models.values()]
+        losses = [float(model.loss(x, X, y)) for x in models.values()]
     parameters = np.stack(list(models.values())) if models else np.empty((0, model.size))
     if lost is None:
         given_up = {peer for end in finished.values() for peer in end.lost}
@@ -155,8 +159,8 @@ def summarise(
         ),
         test_accuracy=_spread_of(accuracies),
         test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),
-        centralised=baselines[0],
-        isolated=baselines[1],
+        centralised=compared[0],
+        isolated=compared[1],
         consensus_distance=consensus_distance(parameters) if models else float("nan"),
         bytes_sent=sum(end.bytes_sent for end in finished.values()),
         payload_bytes_sent=sum(end.payload_bytes_sent for end in finished.values()),

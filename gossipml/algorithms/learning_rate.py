@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from gossipml.errors import ConfigError
+
 
 class LearningRate(ABC):
     """A factor on the learning rate for each round, the same at every peer."""
@@ -21,6 +23,9 @@ class Constant(LearningRate):
 
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        _at_least("warmup", self.warmup, 0)
+
     def __call__(self, round: int) -> float:
         return _warm(round, self.warmup)
 
@@ -32,6 +37,11 @@ class Cosine(LearningRate):
     rounds: int
     floor: float = 0.0
     warmup: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("rounds", self.rounds, 0)
+        _at_least("floor", self.floor, 0)
+        _at_least("warmup", self.warmup, 0)
 
     def __call__(self, round: int) -> float:
         done = min(1.0, round / max(1, self.rounds))
@@ -47,6 +57,11 @@ class Step(LearningRate):
     factor: float = 0.1
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        _at_least("every", self.every, 1)
+        _positive("factor", self.factor)
+        _at_least("warmup", self.warmup, 0)
+
     def __call__(self, round: int) -> float:
         return _warm(round, self.warmup) * self.factor ** (round // self.every)
 
@@ -58,12 +73,30 @@ class InverseSqrt(LearningRate):
     scale: float = 1.0
     warmup: int = 0
 
+    def __post_init__(self) -> None:
+        _positive("scale", self.scale)
+        _at_least("warmup", self.warmup, 0)
+
     def __call__(self, round: int) -> float:
         return _warm(round, self.warmup) / math.sqrt(1 + round / self.scale)
 
 
 def _warm(round: int, warmup: int) -> float:
     return min(1.0, (round + 1) / (warmup + 1))
+
+
+def _at_least(option: str, value: float, least: int) -> None:
+    if not least <= value < math.inf:
+        raise ConfigError(
+            f"algorithm.lr_schedule.{option}: found {value}, expected {least} or more"
+        )
+
+
+def _positive(option: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ConfigError(
+            f"algorithm.lr_schedule.{option}: found {value}, expected a positive number"
+        )
 
 
 LEARNING_RATES: dict[str, type[LearningRate]] = {

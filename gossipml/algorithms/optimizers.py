@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gossipml.errors import ConfigError
+
 if TYPE_CHECKING:
     from gossipml.algorithms.base import Array, State
 
@@ -43,6 +45,9 @@ class Momentum(Optimizer):
 
     beta: float = 0.9
 
+    def __post_init__(self) -> None:
+        _check_share("beta", self.beta)
+
     def init(self, x0: Array) -> dict[str, Array]:
         return {"m": np.zeros_like(x0)}
 
@@ -68,6 +73,14 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        _check_share("beta1", self.beta1)
+        _check_share("beta2", self.beta2)
+        if not self.epsilon > 0:
+            raise ConfigError(
+                f"algorithm.optimizer.epsilon: found {self.epsilon}, expected a positive number"
+            )
+
     def init(self, x0: Array) -> dict[str, Array]:
         return {"m": np.zeros_like(x0), "v": np.zeros_like(x0), "k": np.zeros((), np.int64)}
 
@@ -79,6 +92,13 @@ class Adam(Optimizer):
         m = s.m / (1 - self.beta1**k)
         v = s.v / (1 - self.beta2**k)
         return m / (np.sqrt(v) + self.epsilon)
+
+
+def _check_share(option: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(
+            f"algorithm.optimizer.{option}: found {value}, expected from 0 to less than 1"
+        )
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

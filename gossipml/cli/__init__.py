@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 # Before numpy loads: one thread for each peer. With a thread a core, peers on one machine
 # wait for each other's threads and run 10 times slower.
@@ -13,20 +14,20 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    import click
+    import typer
 
     from gossipml.cli.app import app
     from gossipml.errors import GossipError
 
+    # typer brings its own click or uses the installed one: ask it which
+    usage_error: Any = typer.BadParameter.__mro__[1]
     try:
         status = app(standalone_mode=False)
     except GossipError as error:
         status = _say(str(error), error.exit_code)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         status = _say("stopped", 130)
-    except KeyboardInterrupt:
-        status = _say("stopped", 130)
-    except click.ClickException as error:
+    except usage_error as error:
         status = _say(error.format_message(), 2)
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

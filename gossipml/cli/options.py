@@ -40,18 +40,19 @@ def talk(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def finish(result: Result, *, json: bool, quiet: bool, plot: Path | None) -> int:
-    """Print the end of a run; return the exit status."""
+def finish(result: Result, *, json: bool, quiet: bool, plot: bool) -> int:
+    """Print the end of a run and draw it into its folder; return the exit status."""
     from rich.console import Console
 
     from gossipml.errors import MissingExtraError
     from gossipml.observe.progress import summary_table
 
     drawn = None
-    if plot is not None:
+    if plot and result.summary.run_dir is not None:
+        path = Path(result.summary.run_dir) / "plots" / "run.png"
         try:
-            plot.parent.mkdir(exist_ok=True)
-            drawn = result.plot(plot)
+            path.parent.mkdir(exist_ok=True)
+            drawn = result.plot(path)
         except MissingExtraError as error:
             talk(f"no plot: {error}")
     if json:

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gossipml.experiment import Experiment
-    from gossipml.observe.runfolder import RunFolder
+    from gossipml.observe.progress import LiveTable
     from gossipml.peer.reports import Report
-    from gossipml.result import Result
 
 RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "RANK", "JOB_COMPLETION_INDEX")
 
@@ -48,14 +47,13 @@ def run(
     allow_isolation: Alone = False,
 ) -> int:
     """Train for real: one process for each peer on this machine, over TCP."""
-    from gossipml import running
+    from gossipml import deployment
 
-    def train(
-        experiment: Experiment, folder: RunFolder, listen: Callable[[Report], None]
-    ) -> Result:
-        return running.run(experiment, folder, listen=listen, allow_isolation=allow_isolation)
-
-    return _train(train, file, set_, seed, out, json=json, quiet=quiet, verbose=verbose)
+    experiment, table = _prepare(file, set_, seed, quiet=quiet)
+    with table:
+        listen = _also_tell(table, verbose=verbose and not quiet)
+        result = deployment.run(experiment, out, listen=listen, allow_isolation=allow_isolation)
+    return finish(result, json=json, quiet=quiet, plot=True)
 
 
 def simulate(
@@ -72,18 +70,19 @@ def simulate(
     allow_isolation: Alone = False,
 ) -> int:
     """Run the same experiment in one process, with the same result."""
-    from gossipml import running
+    from gossipml import simulation
 
-    del engine  # there is one
-
-    def train(
-        experiment: Experiment, folder: RunFolder, listen: Callable[[Report], None]
-    ) -> Result:
-        return running.simulate_to_folder(
-            experiment, folder, listen=listen, allow_isolation=allow_isolation
+    experiment, table = _prepare(file, set_, seed, quiet=quiet)
+    with table:
+        result = simulation.simulate(
+            experiment,
+            engine=engine,
+            out=out,
+            runs="runs",
+            listen=_also_tell(table, verbose=verbose and not quiet),
+            allow_isolation=allow_isolation,
         )
-
-    return _train(train, file, set_, seed, out, json=json, quiet=quiet, verbose=verbose)
+    return finish(result, json=json, quiet=quiet, plot=True)
 
 
 def peer(
@@ -112,62 +111,46 @@ def peer(
 
     The experiment's topology must be a file that gives an address for every peer.
     """
-    from gossipml import assembly, running
+    from gossipml import assembly, deployment
     from gossipml.engines.tcp import parse_address
     from gossipml.experiment import load_experiment
 
     experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     graph = assembly.build_topology(experiment)
-    me = graph.ids[_rank(graph.n)] if id == "auto" else graph.ids[graph.index(id)]
-    address = parse_address(listen, "--listen") if listen else None
-    with _folder(out, f"{experiment.name}-peer-{me}") as folder:
-        result = running.run_alone(
-            experiment,
-            me,
-            folder,
-            data=data,
-            address=address,
-            listen=_lines(experiment.rounds, quiet=quiet, verbose=verbose),
-            allow_isolation=allow_isolation,
-        )
-    return finish(result, json=json, quiet=quiet, plot=None)
+    result = deployment.run_alone(
+        experiment,
+        graph.ids[_rank(graph.n) if id == "auto" else graph.index(id)],
+        out,
+        data=data,
+        address=parse_address(listen, "--listen") if listen else None,
+        listen=_lines(experiment.rounds, quiet=quiet, verbose=verbose),
+        allow_isolation=allow_isolation,
+    )
+    return finish(result, json=json, quiet=quiet, plot=False)
 
 
-def _train(
-    train: Callable[[Experiment, RunFolder, Callable[[Report], None]], Result],
-    file: Path,
-    overrides: list[str] | None,
-    seed: int | None,
-    out: Path | None,
-    *,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> int:
+def _prepare(
+    file: Path, overrides: list[str] | None, seed: int | None, *, quiet: bool
+) -> tuple[Experiment, LiveTable]:
+    """Return the experiment and the table that will show it."""
     from gossipml import assembly
     from gossipml.experiment import load_experiment
     from gossipml.observe.progress import LiveTable
 
     experiment = load_experiment(file, overrides=overrides or (), seed=seed)
-    ids = assembly.check_experiment(experiment).topology.ids
-    with _folder(out, experiment.name) as folder:
-        with LiveTable(ids, experiment.rounds, title=experiment.name, quiet=quiet) as table:
-            events = _event_line if verbose and not quiet else None
-
-            def listen(report: Report) -> None:
-                table.update(report)
-                if events is not None and isinstance(report, Event):
-                    events(report)
-
-            result = train(experiment, folder, listen)
-        plot = folder.path / "plots" / "run.png"
-        return finish(result, json=json, quiet=quiet, plot=plot)
+    ids = assembly.build_topology(experiment).ids
+    return experiment, LiveTable(ids, experiment.rounds, title=experiment.name, quiet=quiet)
 
 
-def _folder(out: Path | None, name: str) -> RunFolder:
-    from gossipml.observe.runfolder import RunFolder
+def _also_tell(table: LiveTable, *, verbose: bool) -> Callable[[Report], None]:
+    """Return a listener that updates the table and, if asked, writes a line for each event."""
 
-    return RunFolder.create(Path("runs"), name) if out is None else RunFolder.create_at(out)
+    def listen(report: Report) -> None:
+        table.update(report)
+        if verbose and isinstance(report, Event):
+            _event_line(report)
+
+    return listen
 
 
 def _rank(peers: int) -> int:

@@ -45,11 +45,14 @@ def main(text: str) -> int:
 
     experiment = load_experiment(orders.experiment)
     graph = topology.load_topology(Path(orders.topology))
-    network = assembly.network_of(experiment, graph)
     shards = assembly.load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
-    (setup,) = assembly.build_setups(
-        experiment, network, shards, allow_isolation=orders.allow_isolation
+    parts = assembly.Parts(
+        network=assembly.network_of(experiment, graph),
+        shards=shards,
+        model=assembly.build_model(experiment, shards),
+        algorithm=assembly.build_algorithm(experiment),
     )
+    (setup,) = parts.setups(experiment, allow_isolation=orders.allow_isolation)
     addresses = [parse_address(a, "address") if a else None for a in graph.addresses]
     listener = socket.socket(fileno=orders.listener)
     report(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))

@@ -98,6 +98,7 @@ class LiveTable:
         self._agreement: tuple[int, float] | None = None  # round, consensus distance
         self._shown_at = float("-inf")
         self._quiet = quiet
+        self._heard = False
         self._live: Live | None = None
         if not quiet and self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(
@@ -106,13 +107,13 @@ class LiveTable:
             )  # fmt: skip
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start(refresh=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if not self._heard:
+            return  # what failed before it began has nothing to show
         if self._live:
             self._live.stop()  # draws once more
         elif not self._quiet:
@@ -120,6 +121,10 @@ class LiveTable:
 
     def update(self, report: Report) -> None:
         """Take in one report, and show it if enough time has passed."""
+        if not self._heard:
+            self._heard = True
+            if self._live:
+                self._live.start()
         row = self._rows.setdefault(report.peer, _Row())
         match report:
             case Evaluation():

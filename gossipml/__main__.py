@@ -1,0 +1,5 @@
+"""``python -m gossipml`` is ``gossipml``."""
+
+from gossipml.cli import main
+
+main()

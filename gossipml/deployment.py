@@ -1,0 +1,241 @@
+"""``run``: an experiment for real, all peers as processes here; ``run_alone``: one of them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from gossipml import assembly, baselines, topology
+from gossipml.engines.tcp import bind, parse_address
+from gossipml.errors import ConfigError, GossipError
+from gossipml.experiment import Experiment, load_experiment
+from gossipml.launch.child import Orders
+from gossipml.launch.process import run_peer
+from gossipml.launch.supervisor import Supervisor
+from gossipml.observe.runfolder import RunFolder, file_name
+from gossipml.peer.reports import Event
+from gossipml.recording import Recording, ignore
+from gossipml.result import raise_if_none, summarise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from gossipml.launch.supervisor import Ends
+    from gossipml.recording import Listener
+    from gossipml.result import Result
+
+
+def run(
+    experiment: Experiment | str | Path,
+    out: Path | str | None = None,
+    *,
+    runs: Path | str = "runs",
+    listen: Listener = ignore,
+    allow_isolation: bool = False,
+) -> Result:
+    """Run an experiment for real: one process for each peer on this machine, over TCP.
+
+    Parameters
+    ----------
+    experiment : Experiment or path
+    out : path, optional
+        The run folder; by default a new numbered one in ``runs``.
+    listen : callable
+        Called with every report of every peer as it comes.
+    allow_isolation : bool
+        Let a peer train on when all its neighbours are gone.
+
+    Returns
+    -------
+    Result
+        ``summary.lost_peers`` names peers that died on the way.
+
+    Raises
+    ------
+    GossipError
+        Something in the experiment is wrong, or no peer came to the end.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = load_experiment(experiment)
+    parts = assembly.build_parts(experiment)
+    parts.setups(experiment)  # what is wrong shows here, before anything is written
+    with Recording(experiment, "tcp", out=out, runs=runs, listen=listen) as recording:
+        assert recording.folder is not None
+        begin = time.perf_counter()
+        ends = _run_processes(experiment, parts, recording, recording.folder, allow_isolation)
+        wall_s = time.perf_counter() - begin
+        models = _final_models(recording.folder, parts.network.topology.ids, ends)
+        failed = [event for event in recording.history.events if event.kind == "failed"]
+        raise_if_none(models, [GossipError(event.detail) for event in failed])
+        return recording.finish(
+            summarise(
+                experiment,
+                parts,
+                recording.history,
+                models,
+                engine="tcp",
+                wall_s=wall_s,
+                compared=baselines.compare(experiment, parts, recording.history),
+                signal=ends.signal,
+                run_dir=recording.path,
+            )
+        )
+
+
+def run_alone(
+    experiment: Experiment,
+    peer: str,
+    out: Path | str | None = None,
+    *,
+    runs: Path | str = "runs",
+    data: Path | None = None,
+    address: tuple[str, int] | None = None,
+    listen: Listener = ignore,
+    allow_isolation: bool = False,
+) -> Result:
+    """Be one peer of a run whose other peers are elsewhere.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Its topology file gives every neighbour's address.
+    peer : str
+        The id of this peer in it.
+    out : path, optional
+        The run folder; by default a new numbered one in ``runs``.
+    data : Path, optional
+        This peer's own samples; by default its part of the experiment's source.
+    address : (host, port), optional
+        Where to listen, if not at the topology's address of this peer.
+
+    Returns
+    -------
+    Result
+        Of this peer alone.
+
+    Raises
+    ------
+    GossipError
+        A wrong experiment, an address in use, all neighbours refusing, isolation.
+    """
+    network = assembly.build_network(experiment)
+    graph = network.topology
+    index = graph.index(peer)
+    addresses, here = _addresses(graph, index, address)
+    shards = (
+        assembly.load_shard(data, index, experiment.model.dtype)
+        if data is not None
+        else assembly.load_shards(experiment, graph.n, only=[index])
+    )
+    parts = assembly.Parts(
+        network=network,
+        shards=shards,
+        model=assembly.build_model(experiment, shards),
+        algorithm=assembly.build_algorithm(experiment),
+    )
+    (setup,) = parts.setups(experiment, allow_isolation=allow_isolation)
+    name = f"{experiment.name}-peer-{peer}"
+    with (
+        bind(*here) as listener,
+        Recording(experiment, "tcp", out=out, runs=runs, name=name, listen=listen) as recording,
+    ):
+        assert recording.folder is not None
+        where = f"{here[0]}:{listener.getsockname()[1]}"
+        recording.hear(Event(peer=peer, t_s=0.0, kind="listening", round=0, detail=where))
+        begin = time.perf_counter()
+        with threadpool_limits(1):
+            outcome, status = run_peer(setup, listener, addresses, report=recording.hear)
+        wall_s = time.perf_counter() - begin
+        recording.folder.write_model(peer, outcome.state.arrays())
+        if outcome.stopped:
+            recording.folder.write_checkpoint(peer, outcome.state.arrays(), outcome.rounds)
+        return recording.finish(
+            summarise(
+                experiment,
+                parts,
+                recording.history,
+                {peer: outcome.state.x},
+                engine="tcp",
+                wall_s=wall_s,
+                signal=status - 128 if status > 128 else None,
+                lost=outcome.lost,
+                run_dir=recording.path,
+            )
+        )
+
+
+def _addresses(
+    graph: topology.Topology, index: int, address: tuple[str, int] | None
+) -> tuple[list[tuple[str, int] | None], tuple[str, int]]:
+    """Return every peer's address, and the one to listen at."""
+    addresses = [
+        parse_address(text, f"{graph.name}: address of peer {graph.ids[i]!r}") if text else None
+        for i, text in enumerate(graph.addresses)
+    ]
+    here = address or addresses[index]
+    missing = [j for j in graph.neighbours(index) if addresses[j] is None]
+    if here is None or missing:
+        who = graph.ids[index if here is None else missing[0]]
+        raise ConfigError(
+            f"topology: peer {who!r} has no address; give a topology file with an address for "
+            "every peer (gossipml topology make … --addresses HOST:PORT --out FILE)"
+        )
+    return addresses, here
+
+
+def _run_processes(
+    experiment: Experiment,
+    parts: assembly.Parts,
+    recording: Recording,
+    folder: RunFolder,
+    allow_isolation: bool,
+) -> Ends:
+    """Hand every peer its socket, its neighbours' addresses and its own samples; run them."""
+    graph = parts.network.topology
+    home = folder.path.resolve()
+    listeners = [bind("127.0.0.1", 0) for _ in graph.ids]
+    try:
+        addresses = tuple(f"127.0.0.1:{sock.getsockname()[1]}" for sock in listeners)
+        topology.save_topology(replace(graph, addresses=addresses), home / "topology.json")
+        files = assembly.save_shards(home / "data", parts.shards, graph.ids)
+        (home / "logs").mkdir(exist_ok=True)
+        orders = [
+            Orders(
+                peer=i,
+                experiment=str(home / "experiment.toml"),
+                topology=str(home / "topology.json"),
+                data=str(files[i]),
+                folder=str(home),
+                listener=listeners[i].fileno(),
+                allow_isolation=allow_isolation,
+            )
+            for i in range(graph.n)
+        ]
+        return Supervisor(
+            ids=graph.ids,
+            orders=orders,
+            listeners=listeners,
+            logs=[home / "logs" / f"{file_name(peer)}.log" for peer in graph.ids],
+            report=recording.hear,
+        ).run()
+    finally:
+        for sock in listeners:
+            sock.close()
+        shutil.rmtree(home / "data", ignore_errors=True)  # the seed makes them again
+
+
+def _final_models(folder: RunFolder, ids: tuple[str, ...], ends: Ends) -> dict[str, NDArray[Any]]:
+    models = {}
+    for peer in ids:
+        if peer in ends.finished:
+            with np.load(folder.path / "peers" / f"{file_name(peer)}.npz") as arrays:
+                models[peer] = arrays["x"]
+    return models

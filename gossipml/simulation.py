@@ -1,0 +1,190 @@
+"""``simulate``: a whole experiment in this process, from a file or from plain objects."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_limits
+
+from gossipml import assembly, baselines, topology
+from gossipml import data as data_sources
+from gossipml.engines.virtual import run_virtual
+from gossipml.errors import ConfigError, GossipError
+from gossipml.experiment import (
+    AlgorithmSection,
+    DataSection,
+    Experiment,
+    ModelSection,
+    TopologySection,
+    load_experiment,
+)
+from gossipml.peer.setup import Outcome
+from gossipml.recording import Recording, ignore
+from gossipml.result import raise_if_none, summarise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import networkx as nx
+    from numpy.typing import ArrayLike
+
+    from gossipml.algorithms import Algorithm
+    from gossipml.data import Dataset
+    from gossipml.models import Model
+    from gossipml.recording import Listener
+    from gossipml.result import Result
+    from gossipml.topology import Topology
+
+
+def simulate(
+    experiment: Experiment | str | Path | None = None,
+    *,
+    engine: str = "virtual",
+    graph: nx.Graph[Any] | Topology | None = None,
+    data: tuple[ArrayLike, ArrayLike] | Dataset | str | None = None,
+    model: Model | str = "softmax",
+    algorithm: Algorithm | str = "d-psgd",
+    rounds: int = 100,
+    seed: int = 0,
+    batch_size: int | None = 32,
+    partition: str = "iid",
+    weights: str | None = None,
+    evaluate_every: int = 10,
+    name: str = "simulation",
+    out: Path | str | None = None,
+    runs: Path | str | None = None,
+    listen: Listener = ignore,
+    allow_isolation: bool = False,
+) -> Result:
+    """Run an experiment in this process, bit for bit as it runs over TCP.
+
+    Parameters
+    ----------
+    experiment : Experiment or path, optional
+        An experiment or its file. Otherwise the plain objects below describe one.
+    engine : {"virtual"}
+        ``virtual``: the production peer code on links in memory and a virtual clock.
+    graph : networkx graph or Topology
+        Who talks to whom; nodes are the peers.
+    data : (X, y), Dataset or name of a source
+        Split by ``partition`` over the peers, with a fifth set aside to test on.
+    model : Model or name
+    algorithm : Algorithm or name
+    rounds, seed, batch_size, partition, weights, evaluate_every, name
+        As in an experiment file; ``batch_size=None`` takes full local gradients.
+    out, runs : path, optional
+        Keep a run folder: this one, or a new numbered one in ``runs``.
+    listen : callable
+        Called with every report of every peer as it comes.
+    allow_isolation : bool
+        Let a peer train on when all its neighbours are gone.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    GossipError
+        Something in the experiment is wrong, or every peer failed.
+
+    Examples
+    --------
+    >>> import gossipml
+    >>> result = gossipml.simulate(
+    ...     graph=gossipml.topology.ring(4), data="iris", rounds=20, evaluate_every=20)
+    >>> result.parameters.shape
+    (4, 15)
+    """
+    if engine != "virtual":
+        raise ConfigError(f"engine: found {engine!r}, expected 'virtual'")
+    if experiment is None:
+        if graph is None or data is None:
+            raise ConfigError("simulate: expected an experiment, or graph= and data=")
+        given = Experiment(
+            name=name,
+            seed=seed,
+            rounds=rounds,
+            evaluate_every=evaluate_every,
+            topology=TopologySection(graph="given", weights=weights),
+            data=DataSection(
+                source=data if isinstance(data, str) else "given", partition=partition
+            ),
+            model=ModelSection(name=model if isinstance(model, str) else type(model).__name__),
+            algorithm=AlgorithmSection(
+                name=algorithm if isinstance(algorithm, str) else _name(algorithm),
+                batch_size="full" if batch_size is None else batch_size,
+            ),
+        )
+        parts = _parts_of_objects(given, graph, data, model, algorithm)
+    else:
+        if graph is not None or data is not None:
+            raise ConfigError("simulate: give an experiment, or graph= and data=, not both")
+        given = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
+        parts = assembly.build_parts(given)
+    setups = parts.setups(given, allow_isolation=allow_isolation)
+    with Recording(given, "virtual", out=out, runs=runs, listen=listen) as recording:
+        begin = time.perf_counter()
+        with threadpool_limits(1):  # the same sums in the same order as a process of its own
+            ends = run_virtual(
+                setups,
+                parts.network.topology,
+                conditions=given.network,
+                seed=given.seed,
+                report=recording.hear,
+            )
+        wall_s = time.perf_counter() - begin
+        finished = [
+            (setup.id, end.state)
+            for setup, end in zip(setups, ends.peers, strict=True)
+            if isinstance(end, Outcome)
+        ]
+        raise_if_none(finished, [end for end in ends.peers if isinstance(end, GossipError)])
+        if recording.folder is not None:
+            for peer, state in finished:
+                recording.folder.write_model(peer, state.arrays())
+        return recording.finish(
+            summarise(
+                given,
+                parts,
+                recording.history,
+                {peer: state.x for peer, state in finished},
+                engine="virtual",
+                wall_s=wall_s,
+                virtual_s=ends.elapsed_s,
+                compared=baselines.compare(given, parts, recording.history),
+                signal=ends.signal,
+                run_dir=recording.path,
+            )
+        )
+
+
+def _parts_of_objects(
+    experiment: Experiment,
+    graph: nx.Graph[Any] | Topology,
+    data: tuple[ArrayLike, ArrayLike] | Dataset | str,
+    model: Model | str,
+    algorithm: Algorithm | str,
+) -> assembly.Parts:
+    if not isinstance(graph, topology.Topology):
+        graph = topology.Topology.from_networkx(graph, getattr(graph, "name", "") or "given")
+    network = assembly.network_of(experiment, graph)
+    if isinstance(data, str):
+        shards = assembly.load_shards(experiment, graph.n)
+    else:
+        if isinstance(data, tuple):
+            data = data_sources.from_arrays(*data, dtype=experiment.model.dtype)
+        shards = assembly.cut(experiment, data, graph.n, {})
+    return assembly.Parts(
+        network=network,
+        shards=shards,
+        model=assembly.build_model(experiment, shards) if isinstance(model, str) else model,
+        algorithm=(
+            assembly.build_algorithm(experiment) if isinstance(algorithm, str) else algorithm
+        ),
+    )
+
+
+def _name(algorithm: Algorithm) -> str:
+    return algorithm.name or type(algorithm).__name__

@@ -1,0 +1,338 @@
+"""Whole runs with real processes on loopback: equality of engines, signals, kills, by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import gossipml
+from gossipml import topology
+from gossipml.experiment import load_experiment
+from gossipml.observe.reading import read_run
+
+SIMS = Path(__file__).parents[2] / "sims"
+DIGITS = SIMS / "digits-ring.toml"
+GOSSIPML = [sys.executable, "-m", "gossipml"]
+SHORT = ("rounds=15", "baselines=false")
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [*GOSSIPML, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process, timeout=90):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def settings(*pairs):
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("topology.peers=1",),
+        ("topology.peers=2",),
+        ("topology.graph=star", "topology.peers=5"),
+        ("topology.graph=karate",),
+        ("topology.graph=exponential", "topology.peers=6"),
+        ("algorithm.name=d-psgd-cta", "topology.peers=4"),
+        ("algorithm.name=local-sgd", "algorithm.optimizer=adam", "topology.peers=4"),
+        ("algorithm.optimizer=momentum", "algorithm.lr_schedule=cosine", "topology.peers=4"),
+        ("algorithm.optimizer=nesterov", "algorithm.local_steps=3", "topology.peers=4"),
+        ("algorithm.name=isolated", "topology.peers=3"),
+        ("algorithm.name=centralised",),
+        ("model.name=mlp", "model.dtype=float64", "topology.peers=4"),
+    ],
+    ids=lambda changes: ",".join(change.partition(".")[2] for change in changes),
+)
+def test_tcp_ends_with_the_bits_of_virtual(changes, tmp_path):
+    experiment = load_experiment(DIGITS, overrides=[*SHORT, *changes])
+    real = gossipml.run(experiment, tmp_path / "tcp").summary
+    simulated = gossipml.simulate(experiment).summary
+    assert len(real.model_sha256) == real.peers
+    assert real.model_sha256 == simulated.model_sha256
+    assert real.payload_bytes_sent == simulated.payload_bytes_sent
+    assert real.test_accuracy == simulated.test_accuracy
+    assert not real.lost_peers
+
+
+def test_the_main_job_is_good(tmp_path):
+    """The README's run: close to centralised, far above isolated, everything on disk."""
+    process = command("run", DIGITS, "--json", "--out", tmp_path / "run")
+    status, out, err = finish(process)
+    assert status == 0, err
+    summary = json.loads(out)
+    central = summary["centralised"]["test_accuracy"]
+    assert summary["test_accuracy"]["mean"] > central - 0.015
+    assert summary["test_accuracy"]["min"] > central - 0.03
+    assert summary["isolated"]["test_accuracy"]["mean"] < summary["test_accuracy"]["min"] - 0.1
+    assert central > 0.9
+    run = read_run(tmp_path / "run")
+    assert run.peers() == [str(i) for i in range(8)]
+    assert run.history.rounds() == list(range(0, 301, 10))
+    assert run.manifest["exit"] == 0
+    assert (tmp_path / "run" / "plots" / "run.png").stat().st_size > 20_000
+    assert not (tmp_path / "run" / "data").exists()
+    assert "round 300 of 300" in err
+
+    process = command("simulate", DIGITS, "--engine", "virtual", "--json", "--out", tmp_path / "v")
+    status, out, err = finish(process)
+    assert status == 0, err
+    assert json.loads(out)["model_sha256"] == summary["model_sha256"]
+
+
+def long_run(folder, *changes):
+    process = command(
+        "run", DIGITS, "--json", "-q", "--out", folder,
+        *settings("rounds=1000000", "evaluate_every=50", "topology.peers=4", *changes),
+    )  # fmt: skip
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 40
+    while not metrics.exists() or metrics.read_text().count('"round":100,') < 4:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes, within):
+    _, alive = psutil.wait_procs(processes, timeout=within)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_ends_a_run_in_good_order(number, status, tmp_path):
+    process, children = long_run(tmp_path / "run")
+    assert len(children) == 4
+    begin = time.monotonic()
+    process.send_signal(number)
+    ended, out, err = finish(process, timeout=20)
+    assert time.monotonic() - begin < 5
+    assert ended == status, err
+    assert gone(children, 0)
+    summary = json.loads(out)
+    assert summary["stopped"]
+    assert not summary["lost_peers"]
+    run = read_run(tmp_path / "run")
+    assert run.summary is not None
+    assert run.summary.stopped
+    assert run.manifest["exit"] == status
+    assert len(list((tmp_path / "run" / "checkpoints").glob("*.npz"))) == 4
+
+
+def test_a_killed_supervisor_leaves_no_orphan(tmp_path):
+    process, children = long_run(tmp_path / "run")
+    process.kill()
+    process.communicate()
+    assert gone(children, 10)
+    assert len(read_run(tmp_path / "run").history.rounds()) >= 3  # readable all the same
+
+
+def test_a_killed_peer_costs_only_itself(tmp_path):
+    process, children = long_run(tmp_path / "run")
+    victim = next(child for child in children if '"peer":2,' in child.cmdline()[-1])
+    victim.kill()
+    time.sleep(4.5)
+    process.send_signal(signal.SIGTERM)
+    _, out, err = finish(process)
+    summary = json.loads(out)
+    assert summary["lost_peers"] == ["2"], err
+    assert set(summary["model_sha256"]) == {"0", "1", "3"}
+    assert gone(children, 0)
+
+
+def test_losing_a_peer_is_exit_3(tmp_path):
+    process = command(
+        "run", DIGITS, "--json", "-q", "--out", tmp_path / "run",
+        *settings("rounds=4000", "evaluate_every=50", "topology.peers=4", "baselines=false"),
+    )  # fmt: skip
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() or '"round":100,' not in metrics.read_text():
+        assert process.poll() is None
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    next(child for child in children if '"peer":2,' in child.cmdline()[-1]).kill()
+    status, out, err = finish(process)
+    assert status == 3, err
+    summary = json.loads(out)
+    assert summary["lost_peers"] == ["2"]
+    assert summary["rounds"] == 4000
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+@pytest.fixture
+def deployment(tmp_path):
+    """A ring of four with addresses on free ports."""
+    import dataclasses
+
+    ring = topology.make_topology("ring", 4)
+    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(4))
+    path = tmp_path / "ring.json"
+    topology.save_topology(dataclasses.replace(ring, addresses=addresses), path)
+    return path
+
+
+def by_hand(deployment, i, folder, *changes, extra=()):
+    return command(
+        "peer", DIGITS, "--id", i, "--json", "-q", "--out", folder, *extra,
+        *settings(f"topology.file={deployment}", *SHORT, *changes),
+    )  # fmt: skip
+
+
+def test_peers_started_by_hand_in_any_order_end_with_the_same_bits(deployment, tmp_path):
+    order = [0, 1, 2, 3]
+    random.Random(1).shuffle(order)
+    processes = {}
+    for i in order:
+        processes[i] = by_hand(deployment, i, tmp_path / f"peer{i}")
+        time.sleep(0.8)
+    shas = {}
+    for process in processes.values():
+        status, out, err = finish(process)
+        assert status == 0, err
+        shas |= json.loads(out)["model_sha256"]
+    experiment = load_experiment(DIGITS, overrides=[*SHORT, "topology.peers=4"])
+    assert shas == gossipml.simulate(experiment).summary.model_sha256
+
+
+def test_peers_with_only_their_own_file_end_with_the_same_bits(deployment, tmp_path):
+    status, out, err = finish(
+        command("partition", DIGITS, "--out", tmp_path / "parts", "--json",
+                *settings("topology.peers=4"))
+    )  # fmt: skip
+    assert status == 0, err
+    files = [row["file"] for row in json.loads(out)["peers"]]
+    for i, file in enumerate(files):  # each on a machine of its own
+        (tmp_path / f"home{i}" / "shared").mkdir(parents=True)
+        shutil.copy(file, tmp_path / f"home{i}" / "mine.npz")
+        shutil.copy(tmp_path / "parts" / "shared" / "test.npz", tmp_path / f"home{i}" / "shared")
+    processes = [
+        by_hand(deployment, i, tmp_path / f"peer{i}",
+                extra=("--data", tmp_path / f"home{i}" / "mine.npz"))
+        for i in range(4)
+    ]  # fmt: skip
+    shas = {}
+    for process in processes:
+        status, out, err = finish(process)
+        assert status == 0, err
+        shas |= json.loads(out)["model_sha256"]
+    experiment = load_experiment(DIGITS, overrides=[*SHORT, "topology.peers=4"])
+    assert shas == gossipml.simulate(experiment).summary.model_sha256
+
+
+def test_a_peer_of_another_experiment_is_refused_by_name(deployment, tmp_path):
+    """The odd one ends with 2 and the reason; the rest wait their time and go on without it."""
+    patience = "peer.connect_timeout_s=6"
+    processes = [
+        by_hand(
+            deployment, i, tmp_path / f"p{i}", patience, *(["model.name=mlp"] if i == 3 else [])
+        )
+        for i in range(4)
+    ]
+    status, out, err = finish(processes[3])
+    assert status == 2
+    assert out == ""
+    assert "no neighbour accepts peer '3': parameters: ours 2410, theirs 650" in err
+    for process in processes[:3]:
+        status, out, err = finish(process)
+        assert status in (0, 3), err
+    events = (tmp_path / "p0" / "events.jsonl").read_text()
+    assert "parameters: ours 650, theirs 2410" in events
+
+
+def test_a_port_in_use_is_one_line_and_exit_2(deployment, tmp_path):
+    address = json.loads(deployment.read_text())["nodes"][0]["address"]
+    with socket.create_server(("127.0.0.1", int(address.split(":")[1]))):
+        status, out, err = finish(by_hand(deployment, 0, tmp_path / "p"))
+    assert (status, out) == (2, "")
+    assert f"cannot listen on {address}: Address already in use" in err
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_a_rank_from_the_environment(deployment, tmp_path):
+    process = command(
+        "peer", DIGITS, "--id", "auto", "--out", tmp_path / "p",
+        *settings(f"topology.file={deployment}"), env={**os.environ, "SLURM_PROCID": "9"},
+    )  # fmt: skip
+    status, _, err = finish(process)
+    assert status == 2
+    assert err.strip() == "gossipml: --id auto: SLURM_PROCID says 9, but there are 4 peers"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "nothing.toml"), "nothing.toml: no such experiment file"),
+        (
+            ("run", DIGITS, "--set", "algorithm.lrr=1"),
+            "algorithm.lrr: unknown key; did you mean 'lr'?",
+        ),
+        (
+            ("run", DIGITS, "--set", "algorithm.lr=fast"),
+            "algorithm.lr: found 'fast' (str), expected float",
+        ),
+        (("run", DIGITS, "--set", "round=1"), "round: unknown key; did you mean 'rounds'?"),
+        (
+            ("simulate", DIGITS, "--set", "topology.peers=2000"),
+            "data.partition: found 1438 samples for 2000 peers",
+        ),
+        (
+            ("run", DIGITS, "--set", "topology.file=nowhere.json"),
+            "nowhere.json",
+        ),
+        (("peer", DIGITS, "--id", "3"), "topology: peer '3' has no address"),
+        (("peer", DIGITS, "--id", "9"), "9"),
+        (("simulate", DIGITS, "--engine", "warp"), "warp"),
+        (("frobnicate",), "No such command 'frobnicate'"),
+    ],
+    ids=lambda value: None if isinstance(value, tuple) else value[:30],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path):
+    status, out, err = finish(command(*arguments, cwd=tmp_path))
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]  # nothing half-written
+
+
+def test_a_diverging_run_fails_with_the_reason(tmp_path):
+    status, _out, err = finish(
+        command("run", DIGITS, "-q", "--out", tmp_path / "run", *settings(
+            "data.source=diabetes", "data.partition=iid", "model.name=linear",
+            "topology.peers=2", "rounds=200", "algorithm.lr=1e30"))
+    )  # fmt: skip
+    assert status == 1
+    assert "its parameters are not finite; lower algorithm.lr" in err
+    assert "Traceback" not in err

@@ -1,0 +1,180 @@
+"""Sockets as streams: whole tensors both ways at once, ends, closes, addresses."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+import trio
+
+from gossipml.engines.tcp import TcpNetwork, TcpStream, bind, parse_address
+from gossipml.errors import ConfigError
+
+
+def pair() -> tuple[TcpStream, TcpStream]:
+    listener = bind("127.0.0.1", 0)
+    one = socket.create_connection(listener.getsockname())
+    listener.setblocking(True)
+    other, _ = listener.accept()
+    listener.close()
+    return TcpStream(one), TcpStream(other)
+
+
+async def receive_exactly(stream: TcpStream, size: int) -> bytes:
+    room = memoryview(bytearray(size))
+    got = 0
+    while got < size:
+        count = await stream.receive_into(room[got:])
+        assert count
+        got += count
+    return bytes(room)
+
+
+async def test_big_tensors_cross_both_ways_at_once():
+    one, other = pair()
+    rng = np.random.default_rng(0)
+    there, back = rng.bytes(9_000_001), rng.bytes(7_000_003)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.send, [there[:32], memoryview(there)[32:]])
+            nursery.start_soon(other.send, [b"", back])
+            assert await receive_exactly(other, len(there)) == there
+            assert await receive_exactly(one, len(back)) == back
+    one.close()
+    other.close()
+
+
+async def test_a_half_close_delivers_what_was_sent():
+    one, other = pair()
+    with trio.fail_after(5):
+        await one.send([b"bye"])
+        await one.end()
+        assert await receive_exactly(other, 3) == b"bye"
+        assert await other.receive_into(memoryview(bytearray(1))) == 0
+        await other.send([b"ok"])
+        assert await receive_exactly(one, 2) == b"ok"
+    one.close()
+    other.close()
+
+
+async def test_closing_wakes_a_waiting_reader_and_is_safe_twice():
+    one, other = pair()
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+
+            async def wait():
+                with pytest.raises(OSError, match="closed|descriptor"):
+                    await one.receive_into(memoryview(bytearray(1)))
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            one.close()
+    one.close()
+    other.close()
+
+
+async def test_a_reader_with_endless_input_lets_others_run():
+    one, other = pair()
+    steps = 0
+
+    async def flood():
+        block = bytes(1 << 16)
+        while True:
+            await one.send([block])
+
+    async def drain():
+        room = memoryview(bytearray(64))
+        while True:
+            await other.receive_into(room)
+
+    with trio.move_on_after(0.3):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            nursery.start_soon(drain)
+            while True:
+                await trio.lowlevel.checkpoint()
+                steps += 1
+    assert steps > 5
+    one.close()
+    other.close()
+
+
+async def test_dial_and_listen_find_each_other():
+    listeners = [bind("127.0.0.1", 0), bind("127.0.0.1", 0)]
+    addresses = [sock.getsockname() for sock in listeners]
+    networks = [TcpNetwork(sock, addresses) for sock in listeners]
+    heard = []
+
+    async def handle(stream):
+        heard.append(await receive_exactly(stream, 5))
+        stream.close()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(networks[1].listen, handle)
+            stream = await networks[0].dial(1)
+            await stream.send([b"hello"])
+            assert await stream.receive_into(memoryview(bytearray(1))) == 0
+            stream.close()
+            nursery.cancel_scope.cancel()
+    assert heard == [b"hello"]
+    for sock in listeners:
+        sock.close()
+
+
+async def test_nobody_there_is_an_oserror():
+    with bind("127.0.0.1", 0) as sock:
+        address = sock.getsockname()
+        network = TcpNetwork(sock, [None, address])
+    with pytest.raises(OSError, match="refused|connect"):
+        await network.dial(1)
+    with pytest.raises(OSError, match="no address"):
+        await network.dial(0)
+
+
+async def test_long_work_moves_to_a_thread_and_short_work_stays():
+    import threading
+    import time
+
+    with bind("127.0.0.1", 0) as sock:
+        network = TcpNetwork(sock, [])
+
+    def nap(seconds):
+        time.sleep(seconds)
+        return threading.get_ident()
+
+    here = threading.get_ident()
+    assert await network.compute(nap, 0.005) == here  # its first time: nobody knew
+    assert await network.compute(nap, 0.0) != here
+    assert await network.compute(nap, 0.0) == here
+
+
+def test_a_taken_port_is_named():
+    with bind("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}: Address"):
+            bind("127.0.0.1", port)
+
+
+def test_another_machines_address_is_named():
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
+        bind("192.0.2.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("localhost:80", ("localhost", 80)),
+        ("[::1]:9", ("::1", 9)),
+        ("10.0.0.1:65535", ("10.0.0.1", 65535)),
+    ],
+)
+def test_addresses(text, address):
+    assert parse_address(text, "x") == address
+
+
+@pytest.mark.parametrize("text", ["", "host", ":80", "host:", "host:x", "host:65536", "host:-1"])
+def test_bad_addresses_are_named(text):
+    with pytest.raises(ConfigError, match="--listen: found address"):
+        parse_address(text, "--listen")

@@ -1,0 +1,276 @@
+"""The production peer code on the virtual network, with connections that break on purpose."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import trio
+
+from gossipml import assembly
+from gossipml.engines import virtual
+from gossipml.engines.determinism import deterministic_scheduling
+from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld, run_virtual
+from gossipml.errors import DivergedError, GossipError, IsolatedError, RefusedError
+from gossipml.experiment import experiment_from
+from gossipml.peer.peer import Peer, model_sha256
+from gossipml.peer.reports import Evaluation, Event, Finished
+from gossipml.peer.setup import Outcome, Timing
+
+
+def setups_of(graph="ring", peers=4, rounds=12, **changes):
+    experiment = experiment_from(
+        {
+            "seed": 3,
+            "rounds": rounds,
+            "evaluate_every": 4,
+            "topology": {"graph": graph, "peers": peers},
+            "data": {"source": "iris"},
+            "algorithm": {"lr": 0.05, "batch_size": 8},
+            **changes,
+        }
+    )
+    parts = assembly.build_parts(experiment)
+    return parts.setups(experiment), parts.network.topology
+
+
+def play(setups, graph, conditions=None, seed=3):
+    reports = []
+    ends = run_virtual(
+        setups, graph, conditions=conditions or Conditions(), seed=seed, report=reports.append
+    )
+    return ends, reports
+
+
+def shas(ends):
+    return [model_sha256(end.state.x) for end in ends.peers]
+
+
+class Saboteur(VirtualWorld):
+    """A world whose streams can be cut at a virtual time, and whose peers can be switched off."""
+
+    cuts: tuple[tuple[float, int, int], ...] = ()  # time, and the two ends
+    off: tuple[tuple[float, int], ...] = ()  # time, and the peer that vanishes
+    frozen: tuple[tuple[float, int], ...] = ()  # time, and the peer that sends no more
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.streams = []
+        self.dead = set()
+        for time, a, b in self.cuts:
+            self.clock.call_at(time, lambda a=a, b=b: self.cut({a, b}))
+        for time, peer in self.off:
+            self.clock.call_at(time, lambda peer=peer: self.vanish(peer))
+        for time, peer in self.frozen:
+            self.clock.call_at(time, lambda peer=peer: self.freeze(peer))
+
+    def connect(self, dialler, listener):
+        near, far = super().connect(dialler, listener)
+        self.streams.append(({dialler, listener}, near, far))
+        if self.dead & {dialler, listener}:
+            near.close()
+            far.close()
+        return near, far
+
+    def cut(self, ends):
+        for pair, near, far in self.streams:
+            if pair == ends:
+                near.close()
+                far.close()
+
+    def vanish(self, peer):
+        self.dead.add(peer)
+        for pair, near, far in self.streams:
+            if peer in pair:
+                near.close()
+                far.close()
+
+    def freeze(self, peer):
+        """Swallow everything that this peer sends, without closing anything."""
+        self.dead.add(peer)
+        for pair, near, far in self.streams:
+            if peer in pair:
+                for stream in (near, far):
+                    stream._outgoing.push = lambda data: None
+
+
+@pytest.fixture
+def sabotage(monkeypatch):
+    def apply(**faults):
+        world = type("World", (Saboteur,), faults)
+        monkeypatch.setattr(virtual, "VirtualWorld", world)
+
+    return apply
+
+
+def test_a_broken_connection_comes_back_and_loses_nothing(sabotage):
+    setups, graph = setups_of(rounds=40)
+    clean, _ = play(setups, graph)
+    # several times, at moments that fall before, in and after an exchange of that edge
+    sabotage(cuts=(*tuple((0.0047 + 0.0071 * k, 0, 1) for k in range(5)), (0.0205, 2, 3)))
+    setups, graph = setups_of(rounds=40)
+    broken, reports = play(setups, graph)
+    assert shas(broken) == shas(clean)
+    assert sum(isinstance(r, Event) and r.kind == "disconnected" for r in reports) >= 4
+    assert all(not end.lost for end in broken.peers)
+
+
+def test_a_peer_that_dies_is_given_up_and_the_rest_go_on(sabotage):
+    sabotage(off=((0.0085, 2),))
+    setups, graph = setups_of(rounds=60)
+    ends, reports = play(setups, graph)
+    assert [end.rounds for i, end in enumerate(ends.peers) if i != 2] == [60, 60, 60]
+    assert ends.peers[1].lost == ("2",)
+    assert ends.peers[3].lost == ("2",)
+    assert ends.peers[0].lost == ()
+    lost = [r for r in reports if isinstance(r, Event) and r.kind == "lost" and r.peer != "2"]
+    assert {r.peer for r in lost} == {"1", "3"}
+    # broken connections are dialled again for reconnect_timeout_s, once
+    assert all(3.0 <= r.t_s < 3.2 for r in lost)
+
+
+def test_a_peer_that_falls_silent_is_noticed_by_missing_heartbeats(sabotage):
+    sabotage(frozen=((0.0085, 2),))
+    setups, graph = setups_of(rounds=60)
+    _, reports = play(setups, graph)
+    timing = setups[0].timing
+    silent = [
+        r for r in reports if isinstance(r, Event) and r.kind == "disconnected" and r.about == "2"
+    ]
+    assert {r.peer for r in silent} == {"1", "3"}
+    assert all("silent" in r.detail for r in silent)
+    assert all(r.t_s <= timing.dead_after_s + 2 * timing.heartbeat_s + 0.05 for r in silent)
+
+
+def test_a_lost_neighbours_weight_returns_to_the_peer(sabotage):
+    """With zero gradients every peer keeps a convex combination: constants stay constant."""
+    sabotage(off=((0.0085, 2),))
+    setups, graph = setups_of(rounds=60)
+    flat = [
+        dataclasses.replace(s, x0=np.ones_like(s.x0), algorithm=dataclasses.replace(s.algorithm))
+        for s in setups
+    ]
+    for s in flat:
+        s.problem.gradient = np.zeros_like
+    ends, _ = play(flat, graph)
+    for i in (0, 1, 3):
+        np.testing.assert_allclose(ends.peers[i].state.x, 1.0, rtol=1e-6)
+
+
+def test_everyone_gone_is_said_and_ends_the_peer(sabotage):
+    sabotage(off=((0.0085, 1),))
+    setups, graph = setups_of("path", peers=2, rounds=60)
+    ends, reports = play(setups, graph)
+    assert isinstance(ends.peers[0], IsolatedError)
+    assert "mixed with nobody for 10 rounds" in str(ends.peers[0])
+    assert any(isinstance(r, Event) and r.kind == "alone" for r in reports)
+
+
+def test_everyone_gone_is_fine_when_allowed(sabotage):
+    sabotage(off=((0.0085, 1),))
+    setups, graph = setups_of("path", peers=2, rounds=60)
+    setups = [dataclasses.replace(s, allow_isolation=True) for s in setups]
+    ends, _ = play(setups, graph)
+    assert isinstance(ends.peers[0], Outcome)
+    assert ends.peers[0].rounds == 60
+
+
+@pytest.mark.parametrize("peers", [1, 2])
+def test_one_and_two_peers(peers):
+    setups, graph = setups_of("path", peers=peers)
+    ends, reports = play(setups, graph)
+    assert [end.rounds for end in ends.peers] == [12] * peers
+    finished = [r for r in reports if isinstance(r, Finished)]
+    sent = finished[0].payload_bytes_sent
+    assert sent == (0 if peers == 1 else 12 * setups[0].x0.nbytes)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("run", lambda s: {"agreement": dataclasses.replace(s.agreement, run="other")}),
+        ("topology", lambda s: {"agreement": dataclasses.replace(s.agreement, topology="other")}),
+        ("algorithm", lambda s: {"agreement": dataclasses.replace(s.agreement, algorithm="x")}),
+        ("parameters", lambda s: {"x0": np.zeros(s.x0.size + 1, s.x0.dtype)}),
+        ("dtype", lambda s: {"x0": s.x0.astype(np.float64)}),
+    ],
+)
+def test_another_experiment_is_refused_by_name(field, change):
+    setups, graph = setups_of("star", peers=4)
+    timing = Timing(connect_timeout_s=5.0)
+    setups = [dataclasses.replace(s, timing=timing) for s in setups]
+    setups[3] = dataclasses.replace(setups[3], **change(setups[3]))
+    setups[3].problem.model.size = setups[3].x0.size
+    reports = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Peer, "_measure", lambda self, x: (0.0, None, 0.0))
+        patch.setattr(type(setups[3].problem), "gradient", lambda self, x: np.zeros_like(x))
+        ends = run_virtual(setups, graph, conditions=Conditions(), seed=1, report=reports.append)
+    assert isinstance(ends.peers[3], RefusedError)
+    assert str(ends.peers[3]).startswith(f"no neighbour accepts peer '3': {field}: ours ")
+    # both ends say why, the others finish without the odd one
+    said = [r for r in reports if isinstance(r, Event) and r.kind == "refused"]
+    assert {r.peer for r in said} == {"0", "3"}
+    assert all(r.detail.startswith(f"{field}: ours ") for r in said)
+    assert [end.rounds for end in ends.peers[:3]] == [12] * 3
+    assert ends.peers[0].lost == ("3",)
+
+
+def test_divergence_ends_the_peer_and_says_what_to_lower():
+    setups, graph = setups_of(
+        rounds=200, model={"name": "linear"}, data={"source": "diabetes"}, algorithm={"lr": 1e6}
+    )
+    ends, _ = play(setups, graph)
+    assert all(isinstance(end, DivergedError) for end in ends.peers[:1])
+    assert "lower algorithm.lr" in str(ends.peers[0])
+
+
+def test_stop_finishes_the_round_and_says_goodbye():
+    setups, graph = setups_of(rounds=10_000)
+    reports = []
+
+    async def main():
+        world = VirtualWorld(graph, Conditions(), 1)
+        trio.lowlevel.current_clock().call_at = world.clock.call_at
+        peers, ends = [], {}
+
+        async def live(setup):
+            peer = Peer(
+                setup, VirtualNetwork(world, setup.index), incarnation=1, report=reports.append
+            )
+            peers.append(peer)
+            ends[setup.index] = await peer.run()
+
+        async with trio.open_nursery() as nursery:
+            for setup in setups:
+                nursery.start_soon(live, setup)
+            await trio.sleep(0.5)
+            for peer in peers:
+                peer.stop()
+        return ends
+
+    clock = virtual.VirtualClock()
+    with pytest.MonkeyPatch.context() as patch, deterministic_scheduling(1):
+        patch.setattr(virtual, "VirtualClock", lambda: clock)
+        ends = trio.run(main, clock=clock)
+    rounds = [end.rounds for end in ends.values()]
+    assert all(end.stopped and not end.lost for end in ends.values())
+    assert max(rounds) - min(rounds) <= 2  # neighbours are at most one round apart
+    assert 100 < max(rounds) < 1000
+
+
+def test_reports_are_complete_and_in_order():
+    setups, graph = setups_of(rounds=10)
+    _, reports = play(setups, graph)
+    mine = [r for r in reports if r.peer == "1"]
+    assert [r.round for r in mine if isinstance(r, Evaluation)] == [0, 4, 8, 10]
+    assert isinstance(mine[-1], Finished)
+    assert mine[-1].payload_bytes_sent == 10 * 2 * setups[0].x0.nbytes
+    assert mine[-1].bytes_sent > mine[-1].payload_bytes_sent
+
+
+@pytest.mark.parametrize("key", ["heartbeat_s", "dead_after_s", "round_timeout_s"])
+def test_deadlines_must_be_positive(key):
+    with pytest.raises(GossipError, match=f"{key} is 0"):
+        experiment_from({"peer": {key: 0}})
