@@ -116,6 +116,9 @@ def option_names(
 
 
 def _load(spec: str, module: str) -> types.ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:  # an installed command does not look there, but its user does
+        sys.path.append(here)
     try:
         return importlib.import_module(module)
     except Exception as error:

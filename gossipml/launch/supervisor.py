@@ -91,7 +91,7 @@ class Supervisor:
         text = msgspec.json.encode(orders).decode()
         with self.logs[i].open("ab") as log:
             process = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "gossipml.launch.child", text],
+                [sys.executable, "-P", "-m", "gossipml.launch.child", text],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

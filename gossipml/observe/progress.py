@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
@@ -53,6 +54,8 @@ class _Row:
     round: int | None = None
     loss: float | None = None
     accuracy: float | None = None
+    sketch: bytes = b""  # of its newest evaluated model
+    apart: float | None = None  # its distance to the mean of the peers' newest models
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -144,9 +147,10 @@ class LiveTable:
             box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False,
         )  # fmt: skip
         table.add_column("peer", max_width=24, no_wrap=True)
-        for name in ("round", "loss", "accuracy", "bytes in", "bytes out"):
+        for name in ("round", "loss", "accuracy", "distance", "bytes in", "bytes out"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True)
+        self._measure_distances()
         shown, rest = self._split()
         for peer in shown:
             table.add_row(Text(peer), *self._cells(self._rows[peer]))
@@ -161,7 +165,19 @@ class LiveTable:
             row.state = "running"
         row.round, row.loss, row.accuracy = report.round, report.loss, report.accuracy
         row.bytes_in, row.bytes_out = report.bytes_received, report.bytes_sent
+        row.sketch = report.sketch
         self._scatters.setdefault(report.round, Scatter()).add(report.peer, report.sketch)
+
+    def _measure_distances(self) -> None:
+        """Set each peer's distance to the mean of all that are there."""
+        rows = [row for row in self._rows.values() if row.sketch and row.state not in _GONE]
+        if not rows:
+            return
+        models = np.stack([np.frombuffer(row.sketch, "<f4") for row in rows]).astype(np.float64)
+        with np.errstate(all="ignore"):  # a diverged run has a distance of NaN
+            apart = np.linalg.norm(models - models.mean(axis=0), axis=1)
+        for row, distance in zip(rows, apart.tolist(), strict=True):
+            row.apart = distance
 
     def _happened(self, row: _Row, event: Event) -> None:
         match event.kind:
@@ -231,6 +247,7 @@ class LiveTable:
             Text("–" if row.round is None else f"{row.round}/{self._rounds}"),
             Text(_number(row.loss)),
             Text(percent(row.accuracy)),
+            Text(_number(row.apart)),
             Text(human_bytes(row.bytes_in)),
             Text(human_bytes(row.bytes_out)),
             Text(row.state, style=_STYLES[row.state]),
@@ -352,6 +369,7 @@ def _rows_of_many(rows: list[_Row]) -> list[list[str]]:
         _spread_cells((r.round for r in rows), lambda v: f"{v:.0f}"),
         _spread_cells((r.loss for r in rows), _number),
         _spread_cells((r.accuracy for r in rows), percent),
+        _spread_cells((r.apart for r in rows), _number),
         _spread_cells((r.bytes_in for r in rows), human_bytes),
         _spread_cells((r.bytes_out for r in rows), human_bytes),
     ]

@@ -55,11 +55,13 @@ def test_rows_and_states(evaluation):
     lines = drawn(table)
     assert "digits · round 200 of 200" in lines[0]
     cells = {line.split()[0]: line.split() for line in lines[4:9]}
-    assert " ".join(cells["a"]) == "a 40/200 0.5000 75.0 % 3.60 kB 4.00 kB running"
+    assert (
+        " ".join(cells["a"]) == "a 40/200 0.5000 75.0 % 0.6667 3.60 kB 4.00 kB running"
+    )  # a mean of 5/3
     assert cells["b"][-1] == "lost"
     assert cells["[red]c"][-3:] == ["2.00", "kB", "finished"]
     assert cells["d"][-1] == "stopped"
-    assert " ".join(cells["e"]) == "e – – – 0 B 0 B connecting"
+    assert " ".join(cells["e"]) == "e – – – – 0 B 0 B connecting"
 
 
 @pytest.mark.parametrize("kind", ["alone", "stopping", "failed"])

@@ -274,3 +274,14 @@ def test_reports_are_complete_and_in_order():
 def test_deadlines_must_be_positive(key):
     with pytest.raises(GossipError, match=f"{key} is 0"):
         experiment_from({"peer": {key: 0}})
+
+
+def test_dials_that_cross_settle_on_one_connection(monkeypatch):
+    """Without the grace both ends of every edge dial at the same instant."""
+    clean, _ = play(*setups_of(rounds=20))
+    monkeypatch.setattr("gossipml.peer.links.GRACE_S", 0.0)
+    ends, reports = play(*setups_of(rounds=20))
+    assert shas(ends) == shas(clean)
+    assert all(not end.lost for end in ends.peers)
+    connected = [r for r in reports if isinstance(r, Event) and r.kind == "connected"]
+    assert len(connected) <= 2 * 8  # each end of 4 edges adopts at most both dials
