@@ -101,7 +101,7 @@ class Parts:
                     peer=i,
                     batch_size=batch_size(experiment, 1),
                 ),
-                x0=x0,
+                x0=x0.copy(),  # a method may work in place; peers of one process share nothing
                 test=self.shards.test,
                 compressor=compressor(),
                 aggregator=aggregator(),
@@ -340,4 +340,9 @@ def _check_composition(algorithm: Algorithm, network: Network) -> None:
         raise ConfigError(
             f"algorithm.name: {name} needs symmetric mixing weights, but {network.weights!r} on "
             f"{network.topology.name} are not; use an undirected graph"
+        )
+    if facts.doubly_stochastic and not (matrix.is_row_stochastic and matrix.is_column_stochastic):
+        raise ConfigError(
+            f"algorithm.name: {name} needs doubly stochastic mixing weights, but "
+            f"{network.weights!r} on {network.topology.name} are not; use metropolis"
         )

@@ -132,8 +132,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         """
         parts = msgspec.to_builtins(self)
         shared = {key: parts[key] for key in ("name", "seed", "rounds", "data", "model")}
-        shared["data"]["source"] = _last_part(self.data.source)
-        shared["model"]["name"] = _last_part(self.model.name)
+        shared["data"]["source"] = last_part(self.data.source)
+        shared["model"]["name"] = last_part(self.model.name)
         return hashlib.sha256(_canonical(shared).encode()).hexdigest()
 
     def algorithm_description(self) -> str:
@@ -144,10 +144,12 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         the folder of a method of the user's own.
         """
         parts = msgspec.to_builtins(self)
-        parts["algorithm"]["name"] = name = _last_part(self.algorithm.name)
+        parts["algorithm"]["name"] = name = last_part(self.algorithm.name)
         keys = ("algorithm", "schedule", "compression", "aggregation")
         digest = hashlib.sha256(_canonical({key: parts[key] for key in keys}).encode()).hexdigest()
-        options = " ".join(f"{key}={value}" for key, value in self.algorithm.options.items())
+        options = " ".join(
+            f"{key}={value}" for key, value in sorted(self.algorithm.options.items())
+        )
         words = f"{name} batch_size={self.algorithm.batch_size} {options}".strip()
         return f"{words[:180]} #{digest[:16]}"
 
@@ -271,7 +273,8 @@ def _expected(kind: Any) -> str:
     return " or ".join(words) if words else str(kind.__name__)
 
 
-def _last_part(source: str) -> str:
+def last_part(source: str) -> str:
+    """Return a path without its folder; any other name as it is."""
     return Path(source).name if is_path(source) else source
 
 

@@ -102,6 +102,14 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
             f"common mix): {experiment.algorithm.name} with a constant step ends at a distance "
             'that grows with lr; a decaying lr_schedule such as "cosine" removes it'
         )
+    delays = network.topology.latency_ms
+    known = delays[~np.isnan(delays)]
+    slowest_ms = max([experiment.network.latency_ms, *known.tolist()])
+    if 2 * slowest_ms / 1e3 >= experiment.peer.hello_timeout_s:
+        found.append(
+            f"a round trip of {2 * slowest_ms:g} ms leaves no time to say hello: raise "
+            f"peer.hello_timeout_s (now {experiment.peer.hello_timeout_s:g})"
+        )
     batch = assembly.batch_size(experiment, 1)
     smallest = min(len(y) for _, y in shards.parts.values())
     if batch is not None and batch > smallest:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gossipml import topology
 from gossipml.errors import GossipError
+from gossipml.experiment import last_part
 from gossipml.observe.runfolder import RunFolder
 from gossipml.observe.summary import Spread, Summary, TopologySummary, consensus_distance
 from gossipml.peer.peer import model_sha256
@@ -143,6 +144,8 @@ def summarise(
     parameters = np.stack(list(models.values())) if models else np.empty((0, model.size))
     if lost is None:
         given_up = {peer for end in finished.values() for peer in end.lost}
+        if signal is None:  # then who stopped early did not because the run did
+            given_up |= {peer for peer, end in finished.items() if end.stopped}
         lost = tuple(p for p in network.topology.ids if p in given_up or p not in models)
     summary = Summary(
         name=experiment.name,
@@ -150,7 +153,7 @@ def summarise(
         seed=experiment.seed,
         peers=network.topology.n,
         rounds=max((end.rounds for end in finished.values()), default=0),
-        algorithm=experiment.algorithm.name,
+        algorithm=last_part(experiment.algorithm.name),
         topology=TopologySummary(
             network.topology.name,
             network.topology.n,
@@ -167,7 +170,7 @@ def summarise(
         wall_s=wall_s,
         virtual_s=virtual_s,
         lost_peers=list(lost),
-        stopped=any(end.stopped for end in finished.values()),
+        stopped=signal is not None,
         model_sha256={peer: model_sha256(x) for peer, x in models.items()},
         run_dir=str(run_dir) if run_dir else None,
     )

@@ -144,6 +144,9 @@ def simulate(
         if recording.folder is not None:
             for peer, state in finished:
                 recording.folder.write_model(peer, state.arrays())
+                if ends.signal is not None:
+                    rounds = recording.history.finished[peer].rounds
+                    recording.folder.write_checkpoint(peer, state.arrays(), rounds)
         return recording.finish(
             summarise(
                 given,

@@ -325,13 +325,15 @@ def _gap(accuracy: float | None, summary: Summary) -> str:
 
 
 def _facts(summary: Summary) -> list[str]:
-    each = human_bytes(summary.bytes_sent / max(summary.peers, 1))
+    told = len(summary.model_sha256) or summary.peers  # 1: a peer that tells of itself alone
+    each = human_bytes(summary.bytes_sent / max(told, 1))
     took = f"{summary.wall_s:.3g} s"
     if summary.virtual_s is not None:
         took += f" ({summary.virtual_s:.3g} s of virtual time)"
-    facts = [
-        f"consensus distance  {summary.consensus_distance:.3g}",
-        f"bytes per peer      {each} sent, {human_bytes(summary.bytes_sent)} by all",
+    every = f", {human_bytes(summary.bytes_sent)} by all" if told > 1 else ""
+    facts = [f"consensus distance  {summary.consensus_distance:.3g}"] if told > 1 else []
+    facts += [
+        f"bytes per peer      {each} sent{every}",
         f"wall time           {took} for {summary.rounds} rounds",
         f"lost peers          {', '.join(summary.lost_peers) or 'none'}",
     ]

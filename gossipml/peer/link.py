@@ -34,7 +34,8 @@ class Link:
     state: Literal["waiting", "up", "down", "lost", "left"] = "waiting"
     reached: Turn = BEFORE  # the last exchange that was used from this neighbour
     session: Session | None = None
-    refusal: str = ""
+    refusal: str = ""  # why a neighbour that we dialled would not have us
+    turned_away: str = ""  # why we would not have somebody in its name who dialled us
     deadline: float = float("inf")  # when to give up waiting for a connection
     parting: bool = False  # our goodbye is on its way
     bytes_sent: int = 0

@@ -129,7 +129,7 @@ class Links:
             if session is not None:
                 await self._adopt(link, session)
             if link.session is None and trio.current_time() >= link.deadline:
-                why = link.refusal or "not reachable"
+                why = link.refusal or link.turned_away or "not reachable"
                 self.give_up(link, f"{why} for {self._patience(link):g} s")
 
     def _patience(self, link: Link) -> float:
@@ -139,10 +139,10 @@ class Links:
     async def _pause(self, link: Link, attempt: int, grace: float) -> None:
         """Wait before a try: grace first, then exponential back-off with jitter."""
         first, last = BACKOFF_S
-        wait = min(last, first * 2**attempt) if attempt else 0.0
+        wait = min(last, first * 2 ** (attempt - 1)) if attempt else grace
         draw = seeds.stream(self.setup.seed, "backoff", self.setup.index, link.neighbour, attempt)
         jitter = float(seeds.uniforms(draw, 1)[0])
-        with trio.move_on_after(grace + wait * (0.5 + 0.5 * jitter)):
+        with trio.move_on_after(wait * (0.5 + 0.5 * jitter)):
             while link.session is None and link.open:
                 await link.changed.park()
 
@@ -217,6 +217,7 @@ class Links:
             return None, stranger
         mismatch = wire.check_hello(ours, theirs, link.id)
         if mismatch is not None:
+            link.turned_away = mismatch.message
             self._tell_refusal(link, mismatch.message)
             return link, mismatch
         live = link.session

@@ -220,7 +220,8 @@ class Peer:
             return
         if self.stopping:
             return
-        refusals = [link.refusal for link in links.links.values() if link.refusal]
+        every = links.links.values()
+        refusals = [why for link in every if (why := link.refusal or link.turned_away)]
         if refusals and turn == (0, 0):
             raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
         self._alone += 1

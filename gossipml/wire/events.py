@@ -132,7 +132,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The sender leaves in good order: finished, stopped, duplicate, leaving, …"""
+    """The sender leaves in good order: finished or stopped"""
 
     reason: str
     round: int
