@@ -247,7 +247,8 @@ def partition(
     experiment: Experiment, train: Dataset, peers: int, options: Mapping[str, Any]
 ) -> list[NDArray[np.int64]]:
     """Return the sample indices of each peer."""
-    if build_algorithm(experiment).facts.pooled:
+    known = ALGORITHMS.get(experiment.algorithm.name)  # None: an object or class of the user's own
+    if known is not None and known.facts.pooled and peers == 1:
         return [np.arange(len(train.X))]
     return data.partition(experiment.data.partition, train, peers, experiment.seed, **options)
 
@@ -336,6 +337,11 @@ def _check_composition(algorithm: Algorithm, network: Network) -> None:
     """Refuse what theory forbids, with the reason."""
     facts, matrix = algorithm.facts, network.matrix
     name = algorithm.name or type(algorithm).__name__
+    if facts.pooled and network.topology.n > 1:
+        raise ConfigError(
+            f"algorithm.name: {name} wants all data in one place, found "
+            f"{network.topology.n} peers; use a graph of one peer"
+        )
     if facts.symmetric and not matrix.is_symmetric:
         raise ConfigError(
             f"algorithm.name: {name} needs symmetric mixing weights, but {network.weights!r} on "

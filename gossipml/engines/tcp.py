@@ -142,15 +142,16 @@ class TcpNetwork:
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         name = getattr(work, "__name__", "")
-        if self._took_s.get(name, 0.0) > THREAD_FROM_S:
-            begin = time.perf_counter()
-            result = await trio.to_thread.run_sync(work, *args)
-        else:
-            await trio.lowlevel.checkpoint()
+
+        def timed() -> T:
             begin = time.perf_counter()
             result = work(*args)
-        self._took_s[name] = time.perf_counter() - begin
-        return result
+            self._took_s[name] = time.perf_counter() - begin
+            return result
+
+        if self._took_s.get(name, 0.0) > THREAD_FROM_S:
+            return await trio.to_thread.run_sync(timed)
+        return timed()
 
 
 def parse_address(text: str, place: str) -> tuple[str, int]:

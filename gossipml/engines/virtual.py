@@ -121,7 +121,6 @@ class VirtualStream:
         self._said_end = False
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        await trio.lowlevel.checkpoint()
         if self._closed or self._said_end:
             raise OSError("closed")
         self._outgoing.push(b"".join(buffers))
@@ -139,7 +138,6 @@ class VirtualStream:
 
     async def end(self) -> None:
         self._finish()
-        await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         if not self._closed:
@@ -242,7 +240,6 @@ class VirtualNetwork:
         return near
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
-        await trio.lowlevel.checkpoint()
         return work(*args)
 
 
