@@ -44,6 +44,7 @@ class Link:
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
     outbox: deque[wire.Event] = field(default_factory=deque)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
+    arrived: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     written: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     room: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -99,7 +100,7 @@ class Link:
             session.connection.release(data)
             return
         self.inbox[key] = (data, session)
-        self.announce()
+        self.arrived.unpark_all()
 
     def take(self, key: Turn) -> memoryview | None:
         """Return the message of a turn if it is here; ``used`` gives its slot back."""
@@ -117,5 +118,5 @@ class Link:
 
     def announce(self) -> None:
         """Wake whoever waits for this link to change."""
-        self.changed.unpark_all()
-        self.written.unpark_all()
+        for waiting in (self.changed, self.arrived, self.written):
+            waiting.unpark_all()

@@ -198,7 +198,7 @@ class Peer:
             with self._patience:
                 for link in waiting:
                     while link.take(turn) is None and link.open:
-                        await link.changed.park()
+                        await link.arrived.park()
             if self._patience.cancelled_caught and not self.stopping:
                 for link in waiting:
                     if link.take(turn) is None:
