@@ -1,0 +1,360 @@
+"""What every registered method promises, checked against its declared facts.
+
+A method is played twice: by the virtual engine, and by a small loop here that knows nothing
+of engines, only the algorithm contract, schedule rows and the canonical weighted sum. Both
+must end with the same bits.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+
+from gossipml import assembly, topology
+from gossipml.aggregation import weighted_sum
+from gossipml.algorithms import ALGORITHMS, Algorithm, Average, Exchange, Problem, Push, State
+from gossipml.engines.virtual import Conditions, run_virtual
+from gossipml.errors import GossipError
+from gossipml.experiment import experiment_from
+from gossipml.models import Model, Quadratic, Softmax
+from gossipml.peer.reports import Finished
+from gossipml.peer.setup import Agreement, PeerSetup
+
+DIMENSION = 12
+BATCH = 4
+EVERY = sorted(ALGORITHMS)
+TALKING = [name for name in EVERY if ALGORITHMS[name].facts.requests]
+TUNED = [
+    {},
+    {"lr_schedule": {"name": "cosine", "warmup": 2}},
+    {"lr_schedule": "inverse-sqrt", "optimizer": "adam"},
+    {"optimizer": {"name": "nesterov", "beta": 0.8}},
+]
+
+
+class Flat(Model):
+    """Zero loss and zero gradients: what is left is the averaging."""
+
+    def __init__(self, dtype):
+        super().__init__((2,), None, dtype=dtype, size=DIMENSION)
+
+    def loss(self, x, X, y):
+        return np.zeros(x.shape[:-1])
+
+    def gradient(self, x, X, y):
+        return np.zeros_like(x)
+
+
+@dataclass
+class World:
+    """A graph, its weights and a problem for each peer."""
+
+    graph: topology.Topology
+    schedule: topology.Static
+    model: Model
+    data: list
+    x0: np.ndarray
+
+    @property
+    def n(self):
+        return self.graph.n
+
+    def problem(self, peer):
+        X, y = self.data[peer]
+        return Problem(self.model, X, y, seed=5, peer=peer, batch_size=BATCH)
+
+
+def make(name, rounds=10, **section):
+    """Return a fresh method, made as from an experiment file."""
+    if "optimizer" in section and "optimizer" not in {f.name for f in fields(ALGORITHMS[name])}:
+        pytest.skip(f"{name} takes plain steps")
+    return assembly.build_algorithm(
+        experiment_from({"rounds": rounds, "algorithm": {"name": name, **section}})
+    )
+
+
+def world(name, *, n=6, graph="ring", flat=False, dtype="float32", seed=0):
+    """Return peers that hold different data and start from different models."""
+    n = 1 if ALGORITHMS[name].facts.pooled else n
+    made = topology.make_topology(graph, n)
+    rng = np.random.default_rng(seed)
+    model = Flat(dtype) if flat else Softmax((3,), 3, dtype=dtype)
+    data = [
+        (
+            rng.normal(size=(5 + i, *model.features)).astype(dtype),
+            np.zeros(5 + i) if flat else rng.integers(3, size=5 + i),
+        )
+        for i in range(n)
+    ]
+    x0 = (2 + rng.normal(size=(n, model.size))).astype(dtype)
+    return World(made, topology.Static(made, topology.mixing(made, "metropolis")), model, data, x0)
+
+
+# --- the loop ---------------------------------------------------------------------------------
+
+
+def start(where, algorithm):
+    return [algorithm.init(where.x0[i].copy()) for i in range(where.n)]
+
+
+def play(where, algorithm, states, begin, end):
+    """Play rounds on all peers in step; return the requests of each round."""
+    problems = [where.problem(i) for i in range(where.n)]
+    log = []
+    for t in range(begin, end):
+        for problem in problems:
+            problem.begin(t)
+        steps = [algorithm.at(t).round(s, p) for s, p in zip(states, problems, strict=True)]
+        answers = [None] * where.n
+        asked = []
+        while True:
+            requests = [advance(step, answer) for step, answer in zip(steps, answers, strict=True)]
+            if all(request is None for request in requests):
+                break
+            assert len({type(request) for request in requests}) == 1, "peers out of step"
+            asked.append(requests)
+            answers = [answer(where, requests, i, t) for i in range(where.n)]
+        log.append(asked)
+    return log
+
+
+def advance(steps, answer):
+    try:
+        return steps.send(answer)
+    except StopIteration:
+        return None
+
+
+def answer(where, requests, peer, t):
+    match requests[peer]:
+        case Exchange():
+            neighbours = where.schedule.neighbours(peer)
+            sent = {j: requests[j].arrays for j in neighbours}
+            return {j: sent[j][peer].copy() for j in neighbours if peer in sent[j]}
+        case Average(arrays):
+            row = where.schedule.row(peer, t)
+        case Push(arrays):
+            row = where.schedule.push_row(peer, t)
+    weights = row.weights.tolist()
+    return tuple(
+        weighted_sum(weights, [requests[j].arrays[k] for j in row.peers])
+        for k in range(len(arrays))
+    )
+
+
+def bits(states):
+    return [
+        {key: (a.dtype.str, a.shape, a.tobytes()) for key, a in s.arrays().items()} for s in states
+    ]
+
+
+# --- the engine ------------------------------------------------------------------------------
+
+
+def engine(where, algorithm, rounds):
+    """Return final states and each peer's Finished report, from the virtual engine."""
+    finished = {}
+
+    def report(record):
+        if isinstance(record, Finished):
+            finished[record.peer] = record
+
+    setups = [
+        PeerSetup(
+            index=i, ids=where.graph.ids, agreement=Agreement(run="r", topology="t", algorithm="a"),
+            seed=5, rounds=rounds, evaluate_every=max(1, rounds), schedule=where.schedule,
+            algorithm=algorithm, problem=where.problem(i), x0=where.x0[i].copy(),
+            test=where.data[i],
+        )
+        for i in range(where.n)
+    ]  # fmt: skip
+    ends = run_virtual(setups, where.graph, conditions=Conditions(), seed=5, report=report)
+    for end in ends.peers:
+        if isinstance(end, GossipError):
+            raise end
+    return [end.state for end in ends.peers], [finished[peer] for peer in where.graph.ids]
+
+
+# --- promises ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("graph", ["ring", "star"])
+@pytest.mark.parametrize("section", TUNED, ids=lambda s: "-".join(s) or "plain")
+@pytest.mark.parametrize("name", EVERY)
+def test_engine_and_loop_end_with_the_same_bits(name, section, graph):
+    where = world(name, graph=graph)
+    states = start(where, make(name, 6, **section))
+    play(where, make(name, 6, **section), states, 0, 6)
+    found, _ = engine(where, make(name, 6, **section), 6)
+    assert bits(found) == bits(states)
+    assert not np.array_equal(found[0].x, where.x0[0])
+
+
+@pytest.mark.parametrize("section", TUNED, ids=lambda s: "-".join(s) or "plain")
+@pytest.mark.parametrize("name", EVERY)
+def test_the_state_is_all_that_is_remembered(name, section):
+    """A copied record, a new method object and new problems go on with the same bits."""
+    where = world(name)
+    through = start(where, make(name, **section))
+    play(where, make(name, **section), through, 0, 9)
+    for stop in (0, 1, 4):
+        states = start(where, make(name, **section))
+        play(where, make(name, **section), states, 0, stop)
+        copied = [State(**{k: np.array(a) for k, a in s.arrays().items()}) for s in states]
+        play(where, make(name, **section), copied, stop, 9)
+        assert bits(copied) == bits(through), f"stopped after {stop} rounds"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_requests_are_as_declared(name):
+    where = world(name)
+    facts = ALGORITHMS[name].facts
+    log = play(where, make(name), start(where, make(name)), 0, 3)
+    for asked in log:
+        assert len(asked) == facts.requests
+        for i in range(where.n):
+            numbers = sum(array.size for requests in asked for array in each_message(requests[i]))
+            assert numbers == facts.vectors * where.model.size + facts.scalars
+
+
+def each_message(request):
+    """Return the arrays that one neighbour is sent."""
+    if isinstance(request, Exchange):
+        return list(request.arrays.values())[:1]
+    return request.arrays
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", EVERY)
+def test_traffic_is_as_declared(name, dtype):
+    """Payload bytes: (vectors P + scalars) numbers for each receiver in each round."""
+    where = world(name, graph="star", n=5, dtype=dtype)
+    facts = ALGORITHMS[name].facts
+    _, finished = engine(where, make(name), 4)
+    for i, end in enumerate(finished):
+        receivers = len(where.schedule.receivers(i, 0)) if facts.requests else 0
+        numbers = facts.vectors * where.model.size + facts.scalars
+        assert end.payload_bytes_sent == 4 * receivers * numbers * np.dtype(dtype).itemsize
+        assert end.bytes_sent >= end.payload_bytes_sent
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-12), ("float32", 1e-6)])
+@pytest.mark.parametrize("graph", ["ring", "star"])
+@pytest.mark.parametrize("name", EVERY)
+def test_without_gradients_the_mean_stays(name, graph, dtype, close):
+    where = world(name, graph=graph, flat=True, dtype=dtype)
+    found, _ = engine(where, make(name), 15)
+    x = np.stack([s.x for s in found])
+    assert x.dtype == dtype
+    mean = where.x0.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(x.mean(axis=0, dtype=np.float64), mean, rtol=close)
+    before = np.linalg.norm(where.x0 - mean)
+    after = np.linalg.norm(x - x.mean(axis=0))
+    if not ALGORITHMS[name].facts.requests:
+        np.testing.assert_array_equal(x, where.x0)
+    else:
+        assert after < before / 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", EVERY)
+def test_one_peer_and_two(name, n):
+    where = world(name, n=n)
+    found, finished = engine(where, make(name), 5)
+    states = start(where, make(name))
+    play(where, make(name), states, 0, 5)
+    assert bits(found) == bits(states)
+    assert [end.rounds for end in finished] == [5] * where.n
+    assert not any(end.lost or end.stopped for end in finished)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_rounds_at_all(name):
+    where = world(name)
+    found, _ = engine(where, make(name, 0), 0)
+    for i, s in enumerate(found):
+        np.testing.assert_array_equal(s.x, where.x0[i], strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("section", TUNED, ids=lambda s: "-".join(s) or "plain")
+@pytest.mark.parametrize("name", EVERY)
+def test_the_model_keeps_its_shape_and_dtype(name, section, dtype):
+    """A stray float64 would double the bytes of every message."""
+    where = world(name, n=3, dtype=dtype)
+    states = start(where, make(name, **section))
+    log = play(where, make(name, **section), states, 0, 3)
+    for i, s in enumerate(states):
+        assert s.x.shape == where.x0[i].shape
+        assert s.x.dtype == dtype
+    for asked in log:
+        for requests in asked:
+            for request in requests:
+                assert {array.dtype for array in each_message(request)} <= {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_peers_alike_stay_alike_and_learn(name):
+    """The same data and start everywhere: mixing changes nothing, and the loss falls."""
+    where = world(name, n=4)
+    where.data = [where.data[3]] * 4
+    where.x0 = np.repeat(where.x0[:1], 4, axis=0)
+    X, y = where.data[0]
+    before = where.model.loss(where.x0[0], X, y)
+    problem = [Problem(where.model, X, y, seed=5, peer=0, batch_size=None) for _ in range(4)]
+    where.problem = lambda peer: problem[peer]
+    states = start(where, make(name))
+    play(where, make(name), states, 0, 40)
+    for s in states[1:]:
+        np.testing.assert_allclose(s.x, states[0].x, rtol=1e-4, atol=1e-5)
+    assert where.model.loss(states[0].x, X, y) < before
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_exactness_is_as_declared(name):
+    """Heterogeneous quadratics, full gradients, constant rate: at the optimum, or not."""
+    where = world(name, n=6)
+    rng = np.random.default_rng(3)
+    A = np.stack([np.diag(rng.uniform(0.5, 1, 3)) for _ in range(where.n)])
+    c = rng.normal(size=(where.n, 3))
+    where.model = Quadratic((3, 3), None, dtype="float64")
+    where.problem = lambda i: Problem(
+        where.model, A[i : i + 1], c[i : i + 1], seed=0, peer=i, batch_size=None
+    )
+    where.x0 = np.zeros((where.n, 3))
+    states = start(where, make(name, lr=0.1))
+    play(where, make(name, lr=0.1), states, 0, 1500)
+    optimum = np.linalg.solve(A.sum(axis=0), (A @ c[..., None]).sum(axis=0)[:, 0])
+    error = max(np.abs(s.x - optimum).max() for s in states)
+    if ALGORITHMS[name].facts.exact:
+        assert error < 1e-6
+    else:
+        assert 1e-6 < error < 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_names_and_documents_itself(name):
+    method = ALGORITHMS[name]
+    assert issubclass(method, Algorithm)
+    assert method.name == name
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+    own = method.__dict__.get("__doc__") or ""
+    assert own.strip(), "no docstring"
+    assert not own.startswith(f"{method.__name__}("), "the docstring that dataclass made"
+    if method.facts.vectors:  # a method from the literature, not a baseline of ours
+        words = own + (sys.modules[method.__module__].__doc__ or "")
+        assert re.search(r"arXiv:\d{4}\.\d{4,5}", words), "name the paper: authors, year, arXiv id"
+        assert re.search(r"\b(19|20)\d\d\b", words)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_facts_are_consistent(name):
+    facts = ALGORITHMS[name].facts
+    assert facts.vectors >= 0
+    assert facts.requests >= 0
+    assert bool(facts.vectors) == bool(facts.requests)
+    assert not (facts.pooled and facts.requests), "a pooled method has nobody to talk to"
