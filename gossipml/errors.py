@@ -77,6 +77,10 @@ class DivergedError(GossipError):
     """A peer's parameters are no longer finite numbers."""
 
 
+class AlgorithmError(GossipError):
+    """An algorithm raised in a round; the message says where, ``__cause__`` has the traceback."""
+
+
 class CheckpointError(GossipError, ValueError):
     """A checkpoint is missing, damaged or belongs to another experiment."""
 

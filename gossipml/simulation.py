@@ -24,6 +24,7 @@ from gossipml.recording import Recording, ignore
 from gossipml.result import raise_if_none, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import networkx as nx
@@ -49,6 +50,8 @@ def simulate(
     seed: int = 0,
     batch_size: int | None = 32,
     partition: str = "iid",
+    partition_options: Mapping[str, Any] | None = None,
+    test_fraction: float = 0.2,
     weights: str | None = None,
     evaluate_every: int = 10,
     name: str = "simulation",
@@ -68,11 +71,13 @@ def simulate(
     graph : networkx graph or Topology
         Who talks to whom; nodes are the peers.
     data : (X, y), Dataset or name of a source
-        Split by ``partition`` over the peers, with a fifth set aside to test on.
+        Split by ``partition`` over the peers, with ``test_fraction`` set aside to test on.
     model : Model or name
     algorithm : Algorithm or name
-    rounds, seed, batch_size, partition, weights, evaluate_every, name
+    rounds, seed, batch_size, partition, test_fraction, weights, evaluate_every, name
         As in an experiment file; ``batch_size=None`` takes full local gradients.
+    partition_options : mapping, optional
+        Options of the partition, such as ``{"alpha": 0.3}`` for ``dirichlet``.
     out, runs : path, optional
         Keep a run folder: this one, or a new numbered one in ``runs``.
     listen : callable
@@ -109,9 +114,12 @@ def simulate(
             evaluate_every=evaluate_every,
             topology=TopologySection(graph="given", weights=weights),
             data=DataSection(
-                source=data if isinstance(data, str) else "given", partition=partition
+                source=data if isinstance(data, str) else "given",
+                partition=partition,
+                test_fraction=test_fraction,
+                options=dict(partition_options or {}),
             ),
-            model=ModelSection(name=model if isinstance(model, str) else type(model).__name__),
+            model=_model_section(model),
             algorithm=AlgorithmSection(
                 name=algorithm if isinstance(algorithm, str) else _name(algorithm),
                 batch_size="full" if batch_size is None else batch_size,
@@ -178,7 +186,7 @@ def _parts_of_objects(
     else:
         if isinstance(data, tuple):
             data = data_sources.from_arrays(*data, dtype=experiment.model.dtype)
-        shards = assembly.cut(experiment, data, graph.n, {})
+        shards = assembly.cut(experiment, data, graph.n, experiment.data.options)
     return assembly.Parts(
         network=network,
         shards=shards,
@@ -187,6 +195,12 @@ def _parts_of_objects(
             assembly.build_algorithm(experiment) if isinstance(algorithm, str) else algorithm
         ),
     )
+
+
+def _model_section(model: Model | str) -> ModelSection:
+    if isinstance(model, str):
+        return ModelSection(name=model)
+    return ModelSection(name=type(model).__name__, dtype=model.dtype.name)  # type: ignore[arg-type]
 
 
 def _name(algorithm: Algorithm) -> str:

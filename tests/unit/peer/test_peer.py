@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trio
 
-from gossipml import assembly
+from gossipml import assembly, average
+from gossipml.algorithms import DPSGD
 from gossipml.engines import virtual
 from gossipml.engines.determinism import deterministic_scheduling
 from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld, run_virtual
@@ -285,3 +286,59 @@ def test_dials_that_cross_settle_on_one_connection(monkeypatch):
     assert all(not end.lost for end in ends.peers)
     connected = [r for r in reports if isinstance(r, Event) and r.kind == "connected"]
     assert len(connected) <= 2 * 8  # each end of 4 edges adopts at most both dials
+
+
+class _Talkative(DPSGD):
+    """Sends less than its neighbours expect, in one round."""
+
+    def round(self, s, problem):
+        x = s.x
+        (s.x,) = yield average(x[:3] if problem.round == 5 else x)
+        if problem.round == 5:
+            s.x = x
+
+
+def test_a_neighbour_that_sends_the_wrong_length_is_dropped():
+    setups, graph = setups_of(rounds=12)
+    setups[2] = dataclasses.replace(setups[2], algorithm=_Talkative(lr=0.05))
+    ends, reports = play(setups, graph)
+    assert [end.rounds for end in ends.peers if isinstance(end, Outcome)][:2] == [12, 12]
+    assert "2" in ends.peers[1].lost
+    told = [r.detail for r in reports if isinstance(r, Event) and r.kind == "lost"]
+    assert any("sent a wrong message in round 5: 3 numbers, expected 15" in d for d in told)
+
+
+class _Broken(DPSGD):
+    def round(self, s, problem):
+        if problem.round == 3:
+            raise KeyError("oops")
+        yield from super().round(s, problem)
+
+
+def test_an_exception_in_a_round_is_one_line_with_its_place():
+    setups, graph = setups_of(rounds=12)
+    setups = [dataclasses.replace(s, algorithm=_Broken(lr=0.05)) for s in setups]
+    ends, _ = play(setups, graph)
+    for end in ends.peers:
+        assert str(end).startswith("algorithm _Broken failed in round 3: KeyError: 'oops' (test_")
+        assert isinstance(end.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (lambda x: average(x, x), "sends 30 numbers in a request, but its facts declare vectors=1"),
+        (lambda x: average(x.astype("f8")), "sends float64, expected arrays of float32"),
+        (lambda x: average(), "sends nothing"),
+        (lambda x: x, "yielded ndarray, expected average"),
+    ],
+)
+def test_what_the_facts_do_not_declare_is_refused(request_, message):
+    class Odd(DPSGD):
+        def round(self, s, problem):
+            yield request_(s.x)
+
+    setups, graph = setups_of(rounds=3)
+    setups = [dataclasses.replace(s, algorithm=Odd(lr=0.05)) for s in setups]
+    ends, _ = play(setups, graph)
+    assert message in str(ends.peers[0])

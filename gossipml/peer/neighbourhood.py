@@ -1,0 +1,233 @@
+"""A peer's closed neighbourhood: what a round asks of it, sent, awaited and combined.
+
+Sums run over peers in ascending order whatever order messages come in, and a neighbour
+that is missing has its weight put back on this peer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import trio
+
+from gossipml import wire
+from gossipml.algorithms import Average, Exchange, Push
+from gossipml.errors import ConfigError, IsolatedError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from gossipml.algorithms import Request
+    from gossipml.peer.link import Link, Turn
+    from gossipml.peer.links import Links
+    from gossipml.peer.network import Network
+    from gossipml.peer.setup import PeerSetup
+    from gossipml.topology import Row
+
+    Array = NDArray[Any]
+
+
+class Neighbourhood:
+    """Resolves the requests of one peer's rounds.
+
+    Parameters
+    ----------
+    setup : PeerSetup
+    links : Links
+        The edges to the neighbours.
+    network : Network
+        Where sums are computed.
+    """
+
+    def __init__(self, setup: PeerSetup, links: Links, network: Network) -> None:
+        self.setup, self.links, self.network = setup, links, network
+        self.stopping = False
+        self._patience = trio.CancelScope()
+        self._alone = 0
+        self._turns = 0
+        self._bodies = [bytearray(setup.max_body) for _ in range(2)]
+
+    @property
+    def every(self) -> list[Link]:
+        """The links to all neighbours, in ascending peer order."""
+        return list(self.links.links.values())
+
+    def hurry(self) -> None:
+        """Wait for neighbours no longer than ``stop_grace_s`` from now on."""
+        self.stopping = True
+        grace = trio.current_time() + self.setup.timing.stop_grace_s
+        self._patience.deadline = min(self._patience.deadline, grace)
+
+    async def resolve(self, turn: Turn, request: Request) -> Any:
+        """Return the answer to a request: arrays for averages and pushes, a dict for exchanges.
+
+        Raises
+        ------
+        IsolatedError, RefusedError
+            Nobody is there, see :meth:`Peer.run`.
+        ConfigError
+            The algorithm asks for what its facts do not declare.
+        """
+        schedule, me = self.setup.schedule, self.setup.index
+        match request:
+            case Average(arrays):
+                return await self._combine(turn, arrays, schedule.row(me, turn[0]))
+            case Push(arrays):
+                return await self._combine(turn, arrays, schedule.push_row(me, turn[0]))
+            case Exchange(outgoing):
+                return await self._exchange(turn, outgoing)
+        raise ConfigError(
+            f"{self._who}: yielded {type(request).__name__}, "
+            "expected average(…), push(…) or exchange(…)"
+        )
+
+    @property
+    def _who(self) -> str:
+        return f"algorithm {type(self.setup.algorithm).__name__}"
+
+    async def _combine(self, turn: Turn, arrays: tuple[Array, ...], row: Row) -> tuple[Array, ...]:
+        """Send the arrays to all receivers, and return the weighted sum over the row."""
+        self._check_arrays(arrays)
+        data = _message(turn, self._encode(arrays))
+        token = _message(turn, b"")
+        receivers = set(self.setup.schedule.receivers(self.setup.index, turn[0]))
+        for link in self.every:
+            link.post(data if link.neighbour in receivers else token)
+        await self._gather(turn)
+        received = self._received(turn, arrays)
+        own = np.concatenate([array.reshape(-1) for array in arrays])
+        mixed = await self.network.compute(self._mix, row, own, received)
+        self._settle(turn)
+        ends = np.cumsum([array.size for array in arrays])[:-1]
+        parts = zip(np.split(mixed, ends), arrays, strict=True)
+        return tuple(part.reshape(array.shape) for part, array in parts)
+
+    async def _exchange(self, turn: Turn, outgoing: Mapping[int, Array]) -> dict[int, Array]:
+        """Send each neighbour its own array; return what came from each."""
+        like = next(iter(outgoing.values()), self.setup.x0)
+        for link in self.every:
+            array = outgoing.get(link.neighbour)
+            if array is None:
+                link.post(_message(turn, b""))
+                continue
+            self._check_arrays((array,))
+            body = memoryview(bytearray(array.nbytes))
+            self.setup.compressor.encode([array], body)
+            link.post(_message(turn, body))
+        await self._gather(turn)
+        received = {
+            j: vector.copy().reshape(like.shape)
+            for j, vector in self._received(turn, (like,)).items()
+        }
+        self._settle(turn)
+        return received
+
+    def _mix(self, row: Row, own: Array, received: dict[int, Array]) -> Array:
+        """Combine in ascending peer order; a missing neighbour's weight returns to this peer."""
+        me = self.setup.index
+        weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
+        weights[me] += math.fsum(w for j, w in weights.items() if j != me and j not in received)
+        here = [j for j in row.peers if j == me or j in received]
+        return self.setup.aggregator.combine(
+            here.index(me),
+            [weights[j] for j in here],
+            [own if j == me else received[j] for j in here],
+        )
+
+    # --- messages ----------------------------------------------------------------------
+
+    def _check_arrays(self, arrays: tuple[Array, ...]) -> None:
+        """Refuse what its facts do not declare, before a neighbour has to."""
+        facts, x0 = self.setup.algorithm.facts, self.setup.x0
+        kinds = {getattr(array, "dtype", type(array).__name__) for array in arrays}
+        if kinds != {x0.dtype}:
+            found = ", ".join(sorted(map(str, kinds))) or "nothing"
+            raise ConfigError(f"{self._who}: sends {found}, expected arrays of {x0.dtype}")
+        numbers = sum(array.size for array in arrays)
+        if numbers > max(1, facts.vectors) * x0.size + facts.scalars:
+            raise ConfigError(
+                f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
+                f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"
+            )
+
+    def _encode(self, arrays: tuple[Array, ...]) -> memoryview:
+        """Pack arrays into one of two send buffers, so that a round may change its own.
+
+        Two are enough: a neighbour that has sent its message of this turn has received ours
+        of the turn before, so nobody can still need the one before that.
+        """
+        body = memoryview(self._bodies[self._turns % 2])
+        self._turns += 1
+        return body[: self.setup.compressor.encode(arrays, body)]
+
+    def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:
+        """Return what each neighbour sent, as one flat vector; drop who sent something else."""
+        vectors = {}
+        for link in self.every:
+            body = link.take(turn)
+            if body is None or not len(body):
+                continue
+            try:
+                vectors[link.neighbour] = self.setup.compressor.decode(body, like)
+            except ValueError as error:
+                self.links.give_up(link, f"sent a wrong message in round {turn[0]}: {error}")
+        return vectors
+
+    async def _gather(self, turn: Turn) -> None:
+        """Wait until every neighbour's message of this turn is here or will not come."""
+        waiting = [link for link in self.every if link.take(turn) is None and link.open]
+        if not waiting:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._patience = trio.CancelScope(deadline=self._deadline())
+            with self._patience:
+                for link in waiting:
+                    while link.take(turn) is None and link.open:
+                        await link.arrived.park()
+            if self._patience.cancelled_caught and not self.stopping:
+                for link in waiting:
+                    if link.take(turn) is None:
+                        limit = self.setup.timing.round_timeout_s
+                        self.links.give_up(link, f"no progress for {limit:g} s")
+        self._check_company(turn)
+
+    def _deadline(self) -> float:
+        """Return until when to wait: for who is connected, and for who may still connect."""
+        timing, now = self.setup.timing, trio.current_time()
+        if self.stopping:
+            return now + timing.stop_grace_s
+        expected = [link.deadline for link in self.every if math.isfinite(link.deadline)]
+        return max([now, *expected]) + timing.round_timeout_s
+
+    def _check_company(self, turn: Turn) -> None:
+        """End a peer that nobody talks to, unless it was told that this is fine."""
+        every = self.every
+        if not every or self.stopping or any(link.take(turn) is not None for link in every):
+            self._alone = 0
+            return
+        who = f"peer {self.setup.id!r}"
+        refusals = [why for link in every if (why := link.refusal or link.turned_away)]
+        if refusals and turn == (0, 0):
+            raise RefusedError(f"no neighbour accepts {who}: {refusals[0]}")
+        self._alone += 1
+        limit = self.setup.timing.max_isolated_rounds
+        if self._alone == 1:
+            self.links.tell("alone", detail="no neighbour is left; training on alone")
+        if self._alone >= limit and not self.setup.allow_isolation:
+            raise IsolatedError(
+                f"{who} has mixed with nobody for {limit} rounds; "
+                "give --allow-isolation to train on alone"
+            )
+
+    def _settle(self, turn: Turn) -> None:
+        """Move all edges past this turn, and give the slots of its messages back."""
+        for link in self.every:
+            link.used(turn)
+
+
+def _message(turn: Turn, body: bytes | memoryview) -> wire.Data:
+    return wire.Data(round=turn[0], request=turn[1], body=body, crc=wire.body_checksum(body))
