@@ -37,7 +37,7 @@ class Link:
     refusal: str = ""  # why a neighbour that we dialled would not have us
     turned_away: str = ""  # why we would not have somebody in its name who dialled us
     deadline: float = float("inf")  # when to give up waiting for a connection
-    parting: bool = False  # our goodbye is on its way
+    farewell: wire.Bye | None = None  # our goodbye, once it is on its way
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
@@ -59,10 +59,11 @@ class Link:
 
         A goodbye is said once, and nothing after it.
         """
-        if self.parting or self.state == "lost":
+        if self.farewell is not None or self.state == "lost":
             return
-        self.parting = isinstance(event, wire.Bye)
-        if isinstance(event, wire.Data):
+        if isinstance(event, wire.Bye):
+            self.farewell = event
+        elif isinstance(event, wire.Data):
             self.sent.append(event)
         if self.session is not None:
             self.outbox.append(event)
@@ -76,6 +77,8 @@ class Link:
         self.state = "up"
         self.deadline = float("inf")
         self.outbox = deque(self.sent)
+        if self.farewell is not None:
+            self.outbox.append(self.farewell)
         self.announce()
 
     def detach(self, session: Session) -> bool:
@@ -110,9 +113,8 @@ class Link:
     def used(self, key: Turn) -> None:
         """Move past a turn and give the slot of its message back."""
         self.reached = key
-        found = self.inbox.pop(key, None)
-        if found is not None:
-            data, session = found
+        for past in [other for other in self.inbox if other <= key]:
+            data, session = self.inbox.pop(past)
             session.connection.release(data)
             self.room.unpark_all()
 

@@ -7,6 +7,7 @@ the first end dialled stays.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -103,7 +104,9 @@ class Links:
 
     def give_up(self, link: Link, why: str) -> None:
         """Count a neighbour as dead: nothing more is expected from it."""
-        if link.open:
+        if link.open and link.farewell is not None:
+            link.end("left")  # everything was said: nothing is lost
+        elif link.open:
             link.end("lost")
             if link.session is not None:
                 link.session.close()
@@ -185,8 +188,8 @@ class Links:
 
     async def _accept(self, stream: ByteStream) -> None:
         """Hear who is there, and serve it if it is a neighbour with the same experiment."""
+        connection = self._connection()
         try:
-            connection = self._connection()
             with trio.fail_after(self.timing.hello_timeout_s):
                 theirs = await self._hear(stream, connection)
                 if not isinstance(theirs, wire.Hello):
@@ -201,7 +204,11 @@ class Links:
             connection.accept()
             session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
             await self._adopt(link, session)
-        except (OSError, trio.TooSlowError, RemoteProtocolError):
+        except RemoteProtocolError as error:
+            with contextlib.suppress(OSError), trio.move_on_after(self.timing.hello_timeout_s):
+                await stream.send(connection.send(wire.Error.about(error)))
+                await stream.end()
+        except (OSError, trio.TooSlowError):
             pass  # a stranger's trouble is not ours
         finally:
             stream.close()

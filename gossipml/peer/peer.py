@@ -179,7 +179,7 @@ class Peer:
         linger = self.setup.timing.stop_grace_s if self.stopping else self.setup.timing.linger_s
         with trio.move_on_after(linger):
             for link in links.links.values():
-                while link.session is not None:
+                while link.open or link.session is not None:
                     await link.changed.park()
 
     def _outcome(self, links: Links, rounds: int) -> Outcome:

@@ -56,6 +56,8 @@ class Session:
         self.paused = False  # not reading, because both slots hold messages not used yet
         self.written = False  # our goodbye is out, so nothing more will be sent
         self._scope = trio.CancelScope()
+        self._writing = trio.CancelScope()
+        self._midway = False  # a frame has gone out in part
 
     async def run(self) -> str:
         """Serve the connection until it ends; return why it did."""
@@ -84,8 +86,10 @@ class Session:
         try:
             await self._receive()
         except RemoteProtocolError as error:
-            with trio.move_on_after(self.timing.hello_timeout_s):
-                await self.stream.send(self.connection.send(wire.Error.about(error)))
+            self._writing.cancel()
+            if not self._midway:
+                with trio.move_on_after(self.timing.hello_timeout_s):
+                    await self.stream.send(self.connection.send(wire.Error.about(error)))
             raise
 
     async def _receive(self) -> None:
@@ -135,17 +139,20 @@ class Session:
 
     async def _write(self) -> None:
         link = self.link
-        while True:
-            while link.outbox:
-                event = link.outbox.popleft()
-                await transmit(link, self.stream, self.connection, event)
-                self.spoke = trio.current_time()
-                if isinstance(event, wire.Bye):
-                    await self.stream.end()
-                    self.written = True
-                    link.announce()
-                    return
-            await link.written.park()
+        with self._writing:
+            while True:
+                while link.outbox and not self._writing.cancel_called:
+                    event = link.outbox.popleft()
+                    self._midway = True
+                    await transmit(link, self.stream, self.connection, event)
+                    self._midway = False
+                    self.spoke = trio.current_time()
+                    if isinstance(event, wire.Bye):
+                        await self.stream.end()
+                        self.written = True
+                        link.announce()
+                        return
+                await link.written.park()
 
     async def _watch(self) -> None:
         """Send heartbeats when nothing else goes out; end a connection that fell silent."""

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import trio
 
-from gossipml import assembly, average
+from gossipml import assembly, average, wire
 from gossipml.algorithms import DPSGD
 from gossipml.engines import virtual
 from gossipml.engines.determinism import deterministic_scheduling
 from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld, run_virtual
 from gossipml.errors import DivergedError, GossipError, IsolatedError, RefusedError
 from gossipml.experiment import experiment_from
+from gossipml.peer.links import Links
 from gossipml.peer.peer import Peer, model_sha256
 from gossipml.peer.reports import Evaluation, Event, Finished
 from gossipml.peer.setup import Outcome, Timing
@@ -342,3 +343,73 @@ def test_what_the_facts_do_not_declare_is_refused(request_, message):
     setups = [dataclasses.replace(s, algorithm=Odd(lr=0.05)) for s in setups]
     ends, _ = play(setups, graph)
     assert message in str(ends.peers[0])
+
+
+@pytest.mark.parametrize("k", range(36))
+def test_a_connection_may_break_at_any_instant(sabotage, k):
+    """Also right at the start, and after the last message but before the goodbye."""
+    setups, graph = setups_of("path", peers=3, rounds=5)
+    clean, _ = play(setups, graph)
+    sabotage(cuts=((0.00025 * k + 0.0001, 0, 1),))
+    ends, _ = play(*setups_of("path", peers=3, rounds=5))
+    assert shas(ends) == shas(clean)
+    assert all(end.lost == () for end in ends.peers)
+
+
+async def rogue(world, setup, *frames):
+    """Introduce ourselves as ``setup``'s peer to peer 0, send frames, return what comes back."""
+    network = VirtualNetwork(world, setup.index)
+    stream = await network.dial(0)
+    connection = wire.Connection(setup.max_body)
+    hello = Links(setup, network, incarnation=1, report=lambda r: None)._hello("0")
+    await stream.send(connection.send(hello))
+    heard = []
+
+    async def hear():
+        buffer = connection.receive_buffer()
+        for event in connection.bytes_received(await stream.receive_into(buffer)):
+            heard.append(event)
+            if isinstance(event, wire.Data):
+                connection.release(event)
+
+    while not heard:
+        await hear()
+    connection.accept()
+    for frame in frames:
+        await stream.send(connection.send(frame) if isinstance(frame, wire.Data) else [frame])
+    while not isinstance(heard[-1], wire.Error | wire.Eof | wire.Bye):
+        await hear()
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        ([wire.Data(2, 0, bytes(60))], "round 2 came while this peer is in round 0"),
+        ([b"x" * 500], "not a gossipml peer"),
+    ],
+)
+def test_a_neighbour_that_breaks_the_protocol_is_told_and_costs_nothing_else(frames, complaint):
+    setups, graph = setups_of("path", peers=2, rounds=20)
+    setup = dataclasses.replace(
+        setups[0], timing=Timing(connect_timeout_s=5.0), allow_isolation=True
+    )
+    world = VirtualWorld(graph, Conditions(), 1)
+
+    async def main():
+        peer = Peer(setup, VirtualNetwork(world, 0), incarnation=2, report=lambda r: None)
+        heard = []
+
+        async def attack():
+            await trio.sleep(0.1)
+            heard.extend(await rogue(world, setups[1], *frames))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attack)
+            await peer.run()
+        return heard
+
+    with deterministic_scheduling(1):
+        heard = trio.run(main, clock=world.clock)
+    assert isinstance(heard[-1], wire.Error)
+    assert complaint in heard[-1].message
