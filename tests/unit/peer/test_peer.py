@@ -356,13 +356,25 @@ def test_a_connection_may_break_at_any_instant(sabotage, k):
     assert all(end.lost == () for end in ends.peers)
 
 
+def written(setup, hello, *frames):
+    """Return the bytes of a hello and of frames that may only follow an answer to it."""
+    ours, theirs = wire.Connection(setup.max_body), wire.Connection(setup.max_body)
+    buffers = ours.send(hello)
+    ours.receive_data(b"".join(theirs.send(hello)))
+    ours.accept()
+    for frame in frames:
+        buffers += ours.send(frame) if isinstance(frame, wire.Data) else [frame]
+    return b"".join(buffers)
+
+
 async def rogue(world, setup, *frames):
-    """Introduce ourselves as ``setup``'s peer to peer 0, send frames, return what comes back."""
+    """Introduce ourselves as ``setup``'s peer to peer 0 and send frames in the same breath."""
     network = VirtualNetwork(world, setup.index)
     stream = await network.dial(0)
     connection = wire.Connection(setup.max_body)
     hello = Links(setup, network, incarnation=1, report=lambda r: None)._hello("0")
-    await stream.send(connection.send(hello))
+    connection.send(hello)
+    await stream.send([written(setup, hello, *frames)])
     heard = []
 
     async def hear():
@@ -375,8 +387,6 @@ async def rogue(world, setup, *frames):
     while not heard:
         await hear()
     connection.accept()
-    for frame in frames:
-        await stream.send(connection.send(frame) if isinstance(frame, wire.Data) else [frame])
     while not isinstance(heard[-1], wire.Error | wire.Eof | wire.Bye):
         await hear()
     return heard
