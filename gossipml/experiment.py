@@ -148,7 +148,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         keys = ("algorithm", "schedule", "compression", "aggregation")
         digest = hashlib.sha256(_canonical({key: parts[key] for key in keys}).encode()).hexdigest()
         options = " ".join(
-            f"{key}={value}" for key, value in sorted(self.algorithm.options.items())
+            f"{key}={_canonical(value)}" for key, value in sorted(self.algorithm.options.items())
         )
         words = f"{name} batch_size={self.algorithm.batch_size} {options}".strip()
         return f"{words[:180]} #{digest[:16]}"

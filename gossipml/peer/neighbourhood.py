@@ -130,7 +130,11 @@ class Neighbourhood:
         """Combine in ascending peer order; a missing neighbour's weight returns to this peer."""
         me = self.setup.index
         weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
-        weights[me] += math.fsum(w for j, w in weights.items() if j != me and j not in received)
+        returned = 0.0  # summed in this order and no other: the wire's page promises the bits
+        for j in row.peers:
+            if j != me and j not in received:
+                returned += weights[j]
+        weights[me] += returned
         here = [j for j in row.peers if j == me or j in received]
         return self.setup.aggregator.combine(
             here.index(me),
