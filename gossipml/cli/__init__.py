@@ -29,9 +29,12 @@ def main() -> None:
         status = _say("stopped", 130)
     except usage_error as error:
         status = _say(error.format_message(), 2)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except BrokenPipeError:  # before other OSErrors: the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:  # a full disk, a folder that went away
+        where = f": {error.filename}" if error.filename else ""
+        status = _say(f"{error.strerror or error}{where}", 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

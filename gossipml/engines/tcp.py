@@ -7,6 +7,7 @@ is twice the rate of waiting first, and tensors go straight into and out of thei
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import time
@@ -149,7 +150,7 @@ class TcpNetwork:
             self._took_s[name] = time.perf_counter() - begin
             return result
 
-        if self._took_s.get(name, 0.0) > THREAD_FROM_S:
+        if self._took_s.get(name, math.inf) > THREAD_FROM_S:  # the first time, nobody knows
             return await trio.to_thread.run_sync(timed)
         return timed()
 
