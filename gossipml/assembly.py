@@ -163,6 +163,10 @@ def build_algorithm(experiment: Experiment) -> Algorithm:
                 f"algorithm.name: unknown algorithm {section.name!r}"
                 f"{nearest(section.name, ALGORITHMS)}"
             )
+    known = option_names(made) | {"name", "batch_size", "optimizer"}
+    for key in section.options:
+        if key not in known:
+            raise ConfigError(f"algorithm.{key}: unknown key{nearest(key, known)}")
     options = check_options(made, section.options, "algorithm", FROM_OUTSIDE)
     fields = {field.name for field in dataclasses.fields(made)}
     options["lr_schedule"] = _named(

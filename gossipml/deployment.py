@@ -74,7 +74,8 @@ def run(
         wall_s = time.perf_counter() - begin
         models = _final_models(recording.folder, parts.network.topology.ids, ends)
         failed = [event for event in recording.history.events if event.kind == "failed"]
-        raise_if_none(models, [GossipError(event.detail) for event in failed])
+        logs = recording.folder.path / "logs"
+        raise_if_none(models, [GossipError(event.detail) for event in failed], logs)
         return recording.finish(
             summarise(
                 experiment,

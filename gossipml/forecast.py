@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gossipml.assembly import Network, Shards
     from gossipml.experiment import Experiment
 
+PROCESSES_A_CORE = 24
 PROCESS_BYTES = 45 * 10**6  # interpreter, numpy and trio, before any model
 
 
@@ -96,19 +98,26 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
             )
     skew = _label_skew(shards)
     constant = isinstance(algorithm.lr_schedule, Constant)
-    if skew > 0.3 and constant and not algorithm.facts.exact and algorithm.facts.requests:
+    known = ":" not in experiment.algorithm.name  # of a user's own method we know no theory
+    if skew > 0.3 and constant and known and not algorithm.facts.exact and algorithm.facts.requests:
         found.append(
             f"the peers' labels differ (on average {skew:.0%} of a peer's labels are off the "
             f"common mix): {experiment.algorithm.name} with a constant step ends at a distance "
             'that grows with lr; a decaying lr_schedule such as "cosine" removes it'
         )
     delays = network.topology.latency_ms
-    known = delays[~np.isnan(delays)]
-    slowest_ms = max([experiment.network.latency_ms, *known.tolist()])
+    stated = delays[~np.isnan(delays)].tolist()
+    slowest_ms = max([experiment.network.latency_ms, *stated])
     if 2 * slowest_ms / 1e3 >= experiment.peer.hello_timeout_s:
         found.append(
             f"a round trip of {2 * slowest_ms:g} ms leaves no time to say hello: raise "
             f"peer.hello_timeout_s (now {experiment.peer.hello_timeout_s:g})"
+        )
+    cores = os.cpu_count() or 1
+    if network.topology.n > PROCESSES_A_CORE * cores:
+        found.append(
+            f"run would start {network.topology.n} processes on {cores} cores: it will be slow; "
+            "simulate gives the same result in one process"
         )
     batch = assembly.batch_size(experiment, 1)
     smallest = min(len(y) for _, y in shards.parts.values())

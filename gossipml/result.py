@@ -104,10 +104,13 @@ class Result:
         out.write_manifest({"stop": datetime.now(UTC), "exit": self.exit_code})
 
 
-def raise_if_none(models: Collection[Any], failures: Sequence[GossipError]) -> None:
+def raise_if_none(
+    models: Collection[Any], failures: Sequence[GossipError], logs: Path | None = None
+) -> None:
     """Raise the first failure if no peer came to the end of the run."""
     if not models:
-        raise failures[0] if failures else GossipError("no peer came to the end of the run")
+        hint = f"; see {logs}" if logs else ""
+        raise failures[0] if failures else GossipError(f"no peer came to the end of the run{hint}")
 
 
 def summarise(

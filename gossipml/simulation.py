@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, topology
 from gossipml import data as data_sources
+from gossipml.algorithms import Algorithm
 from gossipml.engines.virtual import run_virtual
 from gossipml.errors import ConfigError, GossipError
 from gossipml.experiment import (
@@ -19,6 +20,7 @@ from gossipml.experiment import (
     TopologySection,
     load_experiment,
 )
+from gossipml.models import Model
 from gossipml.peer.setup import Outcome
 from gossipml.recording import Recording, ignore
 from gossipml.result import raise_if_none, summarise
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     import networkx as nx
     from numpy.typing import ArrayLike
 
-    from gossipml.algorithms import Algorithm
     from gossipml.data import Dataset
-    from gossipml.models import Model
     from gossipml.recording import Listener
     from gossipml.result import Result
     from gossipml.topology import Topology
@@ -125,6 +125,7 @@ def simulate(
                 batch_size="full" if batch_size is None else batch_size,
             ),
         )
+        _check_objects(graph, model, algorithm)
         parts = _parts_of_objects(given, graph, data, model, algorithm)
     else:
         if graph is not None or data is not None:
@@ -169,6 +170,20 @@ def simulate(
                 run_dir=recording.path,
             )
         )
+
+
+def _check_objects(graph: Any, model: Any, algorithm: Any) -> None:
+    """Refuse what is easily mistaken for what is wanted."""
+    if not isinstance(graph, topology.Topology) and not hasattr(graph, "adjacency"):
+        raise ConfigError(
+            f"graph: found {type(graph).__name__}, expected a networkx graph such as "
+            "gossipml.topology.ring(8)"
+        )
+    if not isinstance(algorithm, str | Algorithm):
+        name = algorithm.__name__ if isinstance(algorithm, type) else type(algorithm).__name__
+        raise ConfigError(f"algorithm: found {name}, expected a name or an Algorithm: {name}(lr=…)")
+    if not isinstance(model, str | Model):
+        raise ConfigError(f"model: found {type(model).__name__}, expected a name or a Model")
 
 
 def _parts_of_objects(

@@ -29,6 +29,10 @@ class Descent(Algorithm):
     optimizer: Optimizer = field(default_factory=SGD)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.optimizer, Optimizer):
+            raise ConfigError(
+                f"optimizer: found {self.optimizer!r}, expected an Optimizer such as Adam()"
+            )
         if self.local_steps < 1:
             raise ConfigError(
                 f"algorithm.local_steps: found {self.local_steps}, expected an integer of 1 or more"

@@ -14,6 +14,10 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    try:
+        _load()
+    except KeyboardInterrupt:  # while modules load
+        sys.exit(_say("stopped", 130))
     import typer
 
     from gossipml.cli.app import app
@@ -36,6 +40,11 @@ def main() -> None:
         where = f": {error.filename}" if error.filename else ""
         status = _say(f"{error.strerror or error}{where}", 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _load() -> None:
+    """Import what every command needs."""
+    import gossipml.cli.app  # noqa: F401
 
 
 def _say(message: str, status: int) -> int:

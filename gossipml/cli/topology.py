@@ -28,6 +28,8 @@ from gossipml.topology.files import EXTENSIONS
 from gossipml.topology.graphs import is_fixed, options_of
 from gossipml.topology.weights import with_weights
 
+KEEPS_ADDRESSES = (".json", ".graphml", ".gml")
+
 app = typer.Typer(
     help="Graphs of peers by name or from a file: facts, pictures, files.",
     no_args_is_help=True,
@@ -130,6 +132,10 @@ def make(
     """Write a graph to a topology file; with addresses it is a deployment."""
     topology = _open(graph, peers, seed, _options(options))
     if addresses is not None:
+        if out.suffix not in KEEPS_ADDRESSES:
+            raise ConfigError(
+                f"--out: {out} cannot hold addresses, expected {' or '.join(KEEPS_ADDRESSES)}"
+            )
         consecutive = _addresses(addresses, topology.n)
         topology = replace(topology, addresses=consecutive)
     if weights is not None:

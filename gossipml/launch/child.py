@@ -19,7 +19,7 @@ from gossipml.errors import GossipError
 from gossipml.experiment import load_experiment
 from gossipml.launch.process import run_peer
 from gossipml.observe.runfolder import RunFolder
-from gossipml.peer.reports import Event, Report
+from gossipml.peer.reports import Event, Finished, Report
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,15 @@ def main(text: str) -> int:
     orders = msgspec.json.decode(text, type=Orders)
     encoder = msgspec.json.Encoder()
 
+    finished: list[Finished] = []  # said only when the model is on disk
+
     def report(record: Report) -> None:
+        if isinstance(record, Finished):
+            finished.append(record)
+        else:
+            say(record)
+
+    def say(record: Report) -> None:
         sys.stdout.buffer.write(encoder.encode(record) + b"\n")
         sys.stdout.buffer.flush()
 
@@ -68,6 +76,8 @@ def main(text: str) -> int:
     folder.write_model(setup.id, outcome.state.arrays())
     if outcome.stopped:
         folder.write_checkpoint(setup.id, outcome.state.arrays(), outcome.rounds)
+    for record in finished:
+        say(record)
     return status
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from gossipml.launch.child import Orders
 
-PATIENCE_S = 3.5  # from the first signal until peers that still run are killed
+PATIENCE_S = 3.5  # from the first signal until peers that still run are killed …
+PATIENCE_A_PEER_S = 0.05  # … and so much more for each peer: they share the cores
 _LIBRARIES = ("OPENBLAS", "OMP", "MKL", "NUMEXPR")
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 """Set before numpy loads: with a thread a core each, peers on one machine run 10 times slower."""
@@ -143,7 +144,7 @@ class Supervisor:
                     nursery.start_soon(self._kill_later)
 
     async def _kill_later(self) -> None:
-        await trio.sleep(PATIENCE_S)
+        await trio.sleep(PATIENCE_S + PATIENCE_A_PEER_S * len(self.ids))
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:

@@ -299,6 +299,9 @@ def percent(fraction: float | None) -> str:
 
 def _results(summary: Summary) -> list[tuple[str, float | None, float | None]]:
     rows = _mean_and_worst("peers", summary.test_accuracy, summary.test_loss)
+    if len(summary.model_sha256) == 1 < summary.peers:
+        (_, accuracy, loss), _ = rows
+        rows = [(f"peer {next(iter(summary.model_sha256))}", accuracy, loss)]
     if summary.centralised:
         alone = summary.centralised
         rows.append((_CENTRALISED, alone.test_accuracy, alone.test_loss))
@@ -335,13 +338,20 @@ def _facts(summary: Summary) -> list[str]:
     facts += [
         f"bytes per peer      {each} sent{every}",
         f"wall time           {took} for {summary.rounds} rounds",
-        f"lost peers          {', '.join(summary.lost_peers) or 'none'}",
+        f"lost peers          {_lost(summary)}",
     ]
     if summary.stopped:
         facts.append("stopped             before the last round, by a signal")
     if summary.run_dir:
         facts.append(f"run folder          {summary.run_dir}")
     return facts
+
+
+def _lost(summary: Summary) -> str:
+    if not summary.lost_peers:
+        return "none"
+    names = ", ".join(summary.lost_peers)
+    return f"{len(summary.lost_peers)} of {summary.peers}: {names}"
 
 
 def _number(value: float | None) -> str:

@@ -42,7 +42,6 @@ class Link:
     bytes_received: int = 0
     payload_bytes_sent: int = 0
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
-    outbox: deque[wire.Event] = field(default_factory=deque)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
     arrived: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -66,7 +65,7 @@ class Link:
         elif isinstance(event, wire.Data):
             self.sent.append(event)
         if self.session is not None:
-            self.outbox.append(event)
+            self.session.outbox.append(event)
             self.written.unpark_all()
 
     def attach(self, session: Session) -> None:
@@ -76,9 +75,9 @@ class Link:
         self.session = session
         self.state = "up"
         self.deadline = float("inf")
-        self.outbox = deque(self.sent)
+        session.outbox.extend(self.sent)
         if self.farewell is not None:
-            self.outbox.append(self.farewell)
+            session.outbox.append(self.farewell)
         self.announce()
 
     def detach(self, session: Session) -> bool:

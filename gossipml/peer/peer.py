@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -112,6 +113,11 @@ class Peer:
     async def _round(self, neighbourhood: Neighbourhood, t: int) -> None:
         self.setup.problem.begin(t)
         steps = self.setup.algorithm.at(t).round(self.state, self.setup.problem)
+        if not isinstance(steps, Generator):
+            raise AlgorithmError(
+                f"algorithm {type(self.setup.algorithm).__name__}: round has no yield in it, "
+                "expected at least one request such as: (s.x,) = yield average(s.x)"
+            )
         answer: Any = None
         index = 0
         while True:
@@ -120,9 +126,22 @@ class Peer:
             except Exception as error:
                 raise self._blame(error, t) from error
             if request is None:
+                self._check_state(t)
                 return
             answer = await neighbourhood.resolve((t, index), request)
             index += 1
+
+    def _check_state(self, t: int) -> None:
+        """Refuse a round that left something other than a model in ``s.x``."""
+        x, x0 = self.state.x, self.setup.x0
+        if not isinstance(x, np.ndarray) or x.shape != x0.shape:
+            found = f"an array {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            name = type(self.setup.algorithm).__name__
+            raise AlgorithmError(
+                f"algorithm {name} left {found} in s.x in round {t}, "
+                f"expected an array {x0.shape}; averages come back as a tuple: "
+                "(s.x,) = yield average(s.x)"
+            )
 
     def _blame(self, error: Exception, t: int) -> GossipError:
         """Return what to say of an exception in the algorithm's own code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,7 +24,7 @@ class Session:
     Parameters
     ----------
     link : Link
-        The edge it serves: its outbox is written, its inbox filled.
+        The edge it serves: what it posts is written, its inbox filled.
     stream, connection
         The bytes and their meaning.
     incarnation : int
@@ -52,6 +53,8 @@ class Session:
         self.link, self.stream, self.connection = link, stream, connection
         self.incarnation, self.dialled_by = incarnation, dialled_by
         self.timing, self.round, self.left = timing, round, left
+        # Of its own: a writer that was replaced but has not noticed must not take from the next.
+        self.outbox: deque[wire.Event] = deque()
         self.heard = self.spoke = trio.current_time()  # when bytes last came in, went out
         self.paused = False  # not reading, because both slots hold messages not used yet
         self.written = False  # our goodbye is out, so nothing more will be sent
@@ -141,8 +144,8 @@ class Session:
         link = self.link
         with self._writing:
             while True:
-                while link.outbox and not self._writing.cancel_called:
-                    event = link.outbox.popleft()
+                while self.outbox and not self._writing.cancel_called:
+                    event = self.outbox.popleft()
                     self._midway = True
                     await transmit(link, self.stream, self.connection, event)
                     self._midway = False
@@ -165,7 +168,7 @@ class Session:
                 self.heard = now  # we were the ones asleep: accuse nobody of silence
             if not self.paused and now - self.heard > timing.dead_after_s:
                 raise OSError(f"silent for {now - self.heard:.2f} s")
-            if now - self.spoke >= timing.heartbeat_s and not link.outbox:
+            if now - self.spoke >= timing.heartbeat_s and not self.outbox:
                 link.post(wire.Heartbeat(round=self.round(), request=0))
 
 

