@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, topology
 from gossipml.engines.tcp import bind, parse_address
-from gossipml.errors import ConfigError, GossipError
+from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
 from gossipml.launch.child import Orders
 from gossipml.launch.process import run_peer
@@ -74,6 +74,8 @@ def run(
         wall_s = time.perf_counter() - begin
         models = _final_models(recording.folder, parts.network.topology.ids, ends)
         failed = [event for event in recording.history.events if event.kind == "failed"]
+        if not models and ends.signal is not None:
+            raise StoppedError(ends.signal)
         logs = recording.folder.path / "logs"
         raise_if_none(models, [GossipError(event.detail) for event in failed], logs)
         return recording.finish(

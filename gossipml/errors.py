@@ -8,7 +8,7 @@ escapes is a bug.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class GossipError(Exception):
     """Base of all errors below. Never raised itself."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class ConfigError(GossipError, ValueError):
@@ -79,6 +79,14 @@ class DivergedError(GossipError):
 
 class AlgorithmError(GossipError):
     """An algorithm raised in a round; the message says where, ``__cause__`` has the traceback."""
+
+
+class StoppedError(GossipError):
+    """A signal stopped a run before any peer had a model to show."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("stopped before any peer had begun")
+        self.exit_code = 128 + signal
 
 
 class CheckpointError(GossipError, ValueError):

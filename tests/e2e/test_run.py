@@ -336,3 +336,13 @@ def test_a_diverging_run_fails_with_the_reason(tmp_path):
     assert status == 1
     assert "its parameters are not finite; lower algorithm.lr" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.6, 1.2, 1.8])
+def test_ctrl_c_at_any_moment_of_the_start_is_130(after_s, tmp_path):
+    process = command("run", DIGITS, "-q", "--out", tmp_path / "run", "--set", "rounds=1000000")
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    status, _, err = finish(process, timeout=20)
+    assert status == 130
+    assert "Traceback" not in err
