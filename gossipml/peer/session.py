@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from gossipml import wire
-from gossipml.errors import RemoteProtocolError
+from gossipml.errors import ProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class Session:
                     await self._read()
                     await self._let_part()
                     nursery.cancel_scope.cancel()
-        except* (OSError, RemoteProtocolError) as group:
+        except* (OSError, ProtocolError) as group:  # whoever's fault: it costs one connection
             why = str(_first(group)) or why
         finally:
             self.close()
@@ -90,7 +90,7 @@ class Session:
             await self._receive()
         except RemoteProtocolError as error:
             self._writing.cancel()
-            if not self._midway:
+            if not self._midway and self.connection.sending is wire.State.OPEN:
                 with trio.move_on_after(self.timing.hello_timeout_s):
                     await self.stream.send(self.connection.send(wire.Error.about(error)))
             raise

@@ -363,7 +363,7 @@ def written(setup, hello, *frames):
     ours.receive_data(b"".join(theirs.send(hello)))
     ours.accept()
     for frame in frames:
-        buffers += ours.send(frame) if isinstance(frame, wire.Data) else [frame]
+        buffers += [frame] if isinstance(frame, bytes) else ours.send(frame)
     return b"".join(buffers)
 
 
@@ -423,3 +423,25 @@ def test_a_neighbour_that_breaks_the_protocol_is_told_and_costs_nothing_else(fra
         heard = trio.run(main, clock=world.clock)
     assert isinstance(heard[-1], wire.Error)
     assert complaint in heard[-1].message
+
+
+def test_garbage_after_a_goodbye_costs_nothing():
+    setups, graph = setups_of("path", peers=2, rounds=20)
+    setup = dataclasses.replace(
+        setups[0], timing=Timing(connect_timeout_s=5.0), allow_isolation=True
+    )
+    world = VirtualWorld(graph, Conditions(), 1)
+
+    async def main():
+        peer = Peer(setup, VirtualNetwork(world, 0), incarnation=2, report=lambda r: None)
+
+        async def attack():
+            await trio.sleep(0.1)
+            await rogue(world, setups[1], wire.Bye("finished", 0), b"x" * 64)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attack)
+            return await peer.run()
+
+    with deterministic_scheduling(1):
+        assert trio.run(main, clock=world.clock).rounds == 20
