@@ -368,7 +368,10 @@ def written(setup, hello, *frames):
 
 
 async def rogue(world, setup, *frames):
-    """Introduce ourselves as ``setup``'s peer to peer 0 and send frames in the same breath."""
+    """Introduce ourselves as ``setup``'s peer to peer 0 and send frames in the same breath.
+
+    Returns what came back until it ended, and the stream.
+    """
     network = VirtualNetwork(world, setup.index)
     stream = await network.dial(0)
     connection = wire.Connection(setup.max_body)
@@ -389,7 +392,7 @@ async def rogue(world, setup, *frames):
     connection.accept()
     while not isinstance(heard[-1], wire.Error | wire.Eof | wire.Bye):
         await hear()
-    return heard
+    return heard, stream
 
 
 @pytest.mark.parametrize(
@@ -412,7 +415,7 @@ def test_a_neighbour_that_breaks_the_protocol_is_told_and_costs_nothing_else(fra
 
         async def attack():
             await trio.sleep(0.1)
-            heard.extend(await rogue(world, setups[1], *frames))
+            heard.extend((await rogue(world, setups[1], *frames))[0])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attack)
@@ -437,7 +440,9 @@ def test_garbage_after_a_goodbye_costs_nothing():
 
         async def attack():
             await trio.sleep(0.1)
-            await rogue(world, setups[1], wire.Bye("finished", 0), b"x" * 64)
+            heard, stream = await rogue(world, setups[1], wire.Bye("finished", 0))
+            assert isinstance(heard[-1], wire.Bye)
+            await stream.send([b"x" * 64])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attack)
