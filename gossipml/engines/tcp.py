@@ -28,6 +28,7 @@ T = TypeVar("T")
 SLICE = 4 * 2**20  # bytes moved between two checkpoints, about a millisecond's worth
 CALL_COST = 16 * 2**10  # a call counts as at least so many bytes, so tiny frames yield too
 THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
+FORGETTING = 0.9  # of the longest recent time of a kind of work, at each call
 ACCEPT_BURST = 32  # connections accepted at once; afterwards …
 ACCEPT_EVERY_S = 0.02  # … one in so many seconds: a flood costs a bounded share of the time
 BACKLOG = 128
@@ -147,7 +148,9 @@ class TcpNetwork:
         def timed() -> T:
             begin = time.perf_counter()
             result = work(*args)
-            self._took_s[name] = time.perf_counter() - begin
+            # A round's last piece is short: it must not make its first, long one look so.
+            took_s = time.perf_counter() - begin
+            self._took_s[name] = max(took_s, FORGETTING * self._took_s.get(name, 0.0))
             return result
 
         if self._took_s.get(name, math.inf) > THREAD_FROM_S:  # the first time, nobody knows

@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gossipml.topology import Topology
 
 T = TypeVar("T")
+PIECE_S = 0.1  # of a link's bandwidth: what is longer on the wire arrives bit by bit
 RETRANSMIT_S = 0.2  # the least that a TCP sender waits before it repeats a lost segment
 
 
@@ -92,15 +94,22 @@ class VirtualClock(trio.abc.Clock):
 class _Pipe:
     """One direction of a stream: bytes arrive in order, each after its delay."""
 
-    def __init__(self, clock: VirtualClock, delay: Callable[[int], float]) -> None:
-        self.clock, self.delay = clock, delay
+    def __init__(self, clock: VirtualClock, delay: Callable[[int], float], piece: int) -> None:
+        self.clock, self.delay, self.piece = clock, delay, piece
         self.arrived = bytearray()
         self.ended = False
         self.reader = trio.lowlevel.ParkingLot()
         self._last = 0.0
 
     def push(self, data: bytes | None) -> None:
-        """Send bytes, or None for the end, behind all that was sent before."""
+        """Send bytes, or None for the end, behind all that was sent before.
+
+        Long messages come in pieces, as they do over TCP: the receiver hears that it lives.
+        """
+        if data is not None and len(data) > self.piece:
+            for begin in range(0, len(data), self.piece):
+                self.push(data[begin : begin + self.piece])
+            return
         self._last = max(self._last, self.clock.now + self.delay(len(data or b"")))
         self.clock.call_at(self._last, lambda: self._arrive(data))
 
@@ -163,13 +172,19 @@ class VirtualWorld:
     def connect(self, dialler: int, listener: int) -> tuple[VirtualStream, VirtualStream]:
         """Return the two ends of a new stream."""
         number = next(self._streams)
-        there = _Pipe(self.clock, self._delays(dialler, listener, number))
-        back = _Pipe(self.clock, self._delays(listener, dialler, number))
+        piece = self._piece(dialler, listener)
+        there = _Pipe(self.clock, self._delays(dialler, listener, number), piece)
+        back = _Pipe(self.clock, self._delays(listener, dialler, number), piece)
         return VirtualStream(back, there), VirtualStream(there, back)
 
     def latency_s(self, sender: int, receiver: int) -> float:
         """Return the one-way delay of an empty message without jitter."""
         return self._link(sender, receiver)[0]
+
+    def _piece(self, sender: int, receiver: int) -> int:
+        """Return how many bytes at most arrive at once."""
+        per_byte = self._link(sender, receiver)[1]
+        return max(1, int(PIECE_S / per_byte)) if per_byte else sys.maxsize
 
     def _link(self, sender: int, receiver: int) -> tuple[float, float]:
         """Return seconds of latency and seconds a byte of one direction of an edge."""

@@ -7,9 +7,14 @@ needs: no command line, no networkx, no plots.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
 import socket
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +25,10 @@ from gossipml.experiment import load_experiment
 from gossipml.launch.process import run_peer
 from gossipml.observe.runfolder import RunFolder
 from gossipml.peer.reports import Event, Finished, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +43,47 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     allow_isolation: bool = False
 
 
+class Mouth:
+    """Says reports on what was standard output, from a thread of its own.
+
+    A supervisor that does not listen for a while must not keep the peer from its links. And
+    what an algorithm prints goes to standard error, which is the peer's log.
+    """
+
+    def __init__(self) -> None:
+        self._pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._words: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._speak, daemon=True)
+        self._thread.start()
+
+    def say(self, record: Report) -> None:
+        """Put a report in the queue."""
+        self._words.put(msgspec.json.encode(record) + b"\n")
+
+    def _speak(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the supervisor is gone: nobody listens
+            while (line := self._words.get()) is not None:
+                self._pipe.write(line)
+                self._pipe.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._words.put(None)
+        self._thread.join()
+
+
 def main(text: str) -> int:
     """Run the peer that the orders describe; return the exit status."""
     orders = msgspec.json.decode(text, type=Orders)
-    encoder = msgspec.json.Encoder()
+    with Mouth() as mouth:
+        return be(orders, mouth.say)
 
+
+def be(orders: Orders, say: Callable[[Report], None]) -> int:
+    """Build the peer and run it; say everything that it reports."""
     finished: list[Finished] = []  # said only when the model is on disk
 
     def report(record: Report) -> None:
@@ -46,10 +91,6 @@ def main(text: str) -> int:
             finished.append(record)
         else:
             say(record)
-
-    def say(record: Report) -> None:
-        sys.stdout.buffer.write(encoder.encode(record) + b"\n")
-        sys.stdout.buffer.flush()
 
     experiment = load_experiment(orders.experiment)
     graph = topology.load_topology(Path(orders.topology))
@@ -63,13 +104,13 @@ def main(text: str) -> int:
     (setup,) = parts.setups(experiment, allow_isolation=orders.allow_isolation)
     addresses = [parse_address(a, "address") if a else None for a in graph.addresses]
     listener = socket.socket(fileno=orders.listener)
-    report(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
+    say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
     try:
         outcome, status = run_peer(
             setup, listener, addresses, report=report, leash=sys.stdin.fileno()
         )
     except GossipError as error:
-        report(Event(peer=setup.id, t_s=0.0, kind="failed", round=0, detail=str(error)))
+        say(Event(peer=setup.id, t_s=0.0, kind="failed", round=0, detail=str(error)))
         print(error, file=sys.stderr)
         return error.exit_code
     folder = RunFolder(Path(orders.folder))
@@ -82,7 +123,4 @@ def main(text: str) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1]))
-    except BrokenPipeError:  # the supervisor is gone, and with it everyone who would listen
-        sys.exit(1)
+    sys.exit(main(sys.argv[1]))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from gossipml.engines.virtual import leaf
 from gossipml.peer.reports import Event, Finished, Report
 
 if TYPE_CHECKING:
@@ -70,7 +71,14 @@ class Supervisor:
 
     def run(self) -> Ends:
         """Start all peers and wait until every one has ended."""
-        trio.run(self._run)
+        try:
+            trio.run(self._run)
+        except BaseExceptionGroup as group:
+            try:
+                error = leaf(group)
+            except LookupError:
+                raise group from None
+            raise error from group
         return self.ends
 
     async def _run(self) -> None:
@@ -79,6 +87,8 @@ class Supervisor:
                 nursery.start_soon(self._obey_signals)
                 async with trio.open_nursery() as peers:
                     for i in range(len(self.ids)):
+                        if self.ends.signal is not None:
+                            break
                         process = await self._start(i)
                         peers.start_soon(self._follow, i, process)
                 nursery.cancel_scope.cancel()
@@ -102,6 +112,8 @@ class Supervisor:
             )
         listener.close()
         self._processes.append(process)
+        if self.ends.signal is not None:  # it came while this one was being started
+            process.send_signal(signal.SIGTERM)
         return process
 
     async def _follow(self, i: int, process: trio.Process) -> None:

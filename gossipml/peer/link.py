@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import trio
 
 from gossipml import wire
+from gossipml.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from gossipml.peer.session import Session
@@ -34,6 +35,7 @@ class Link:
     state: Literal["waiting", "up", "down", "lost", "left"] = "waiting"
     reached: Turn = BEFORE  # the last exchange that was used from this neighbour
     session: Session | None = None
+    incarnation: int | None = None  # of the neighbour's process that we have mixed with
     refusal: str = ""  # why a neighbour that we dialled would not have us
     turned_away: str = ""  # why we would not have somebody in its name who dialled us
     deadline: float = float("inf")  # when to give up waiting for a connection
@@ -73,6 +75,7 @@ class Link:
         if self.session is not None:
             self.session.close()
         self.session = session
+        self.incarnation = session.incarnation
         self.state = "up"
         self.deadline = float("inf")
         session.outbox.extend(self.sent)
@@ -101,6 +104,11 @@ class Link:
         if key <= self.reached or key in self.inbox:
             session.connection.release(data)
             return
+        if len(self.inbox) >= KEPT:
+            raise RemoteProtocolError(
+                f"message {key} came while {KEPT} from before wait; a neighbour may be at most "
+                "one exchange ahead"
+            )
         self.inbox[key] = (data, session)
         self.arrived.unpark_all()
 
@@ -108,6 +116,17 @@ class Link:
         """Return the message of a turn if it is here; ``used`` gives its slot back."""
         found = self.inbox.get(key)
         return None if found is None else memoryview(found[0].body)
+
+    def has(self, data: wire.Data) -> bool:
+        """Whether the neighbour has our message: it went on to a later turn, so it must."""
+        return (data.round, data.request) < self.reached
+
+    def passed(self, key: Turn) -> bool:
+        """Whether the neighbour is beyond a turn without having sent its message.
+
+        Messages of a link come in order, so then it never will.
+        """
+        return key not in self.inbox and any(other > key for other in self.inbox)
 
     def used(self, key: Turn) -> None:
         """Move past a turn and give the slot of its message back."""

@@ -14,7 +14,7 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.link import Link
+from gossipml.peer.link import BEFORE, Link
 from gossipml.peer.reports import Event
 from gossipml.peer.session import Session, transmit
 
@@ -179,7 +179,7 @@ class Links:
                 raise _Refused(theirs.swapped())
             if not isinstance(theirs, wire.Hello):
                 raise OSError("closed before saying hello")
-            mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
+            mismatch = self._mismatch(link, theirs)
             if mismatch is not None:
                 await transmit(link, stream, connection, mismatch)
                 raise _Refused(mismatch)
@@ -222,7 +222,7 @@ class Links:
             assert stranger is not None
             self._tell_refusal(None, stranger.message)
             return None, stranger
-        mismatch = wire.check_hello(ours, theirs, link.id)
+        mismatch = self._mismatch(link, theirs)
         if mismatch is not None:
             link.turned_away = mismatch.message
             self._tell_refusal(link, mismatch.message)
@@ -237,6 +237,18 @@ class Links:
         ):
             return link, wire.Error(field=BUSY, message="another connection is live")
         return link, ours
+
+    def _mismatch(self, link: Link, theirs: wire.Hello) -> wire.Error | None:
+        """Return why a neighbour cannot be mixed with, if so.
+
+        One that was started again in mid-run begins at its first round: it is refused, until
+        there is a way to hand it the present model.
+        """
+        mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
+        restarted = link.incarnation not in (None, theirs.incarnation)
+        if mismatch is None and restarted and link.reached > BEFORE:
+            return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
+        return mismatch
 
     async def _adopt(self, link: Link, session: Session) -> None:
         """Make a connection the live one of its link, unless a better one is there."""

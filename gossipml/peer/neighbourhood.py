@@ -190,13 +190,20 @@ class Neighbourhood:
             self._patience = trio.CancelScope(deadline=self._deadline())
             with self._patience:
                 for link in waiting:
-                    while link.take(turn) is None and link.open:
+                    while link.take(turn) is None and link.open and not link.passed(turn):
                         await link.arrived.park()
             if self._patience.cancelled_caught and not self.stopping:
                 for link in waiting:
                     if link.take(turn) is None:
                         limit = self.setup.timing.round_timeout_s
                         self.links.give_up(link, f"no progress for {limit:g} s")
+        for link in waiting:
+            if link.open and link.passed(turn):
+                sent = min(key for key in link.inbox if key > turn)
+                self.links.give_up(
+                    link,
+                    f"sent (round, request) {sent} where {turn} was due: its algorithm differs",
+                )
         self._check_company(turn)
 
     def _deadline(self) -> float:

@@ -87,11 +87,19 @@ def _check_shapes(topology: Topology) -> None:
             raise TopologyError(f"{topology.name}: {field} has shape {found}, expected {shape}")
 
 
+MAX_ID = 128  # what peers can tell each other of it
+
+
 def _check_ids(topology: Topology) -> None:
     ids = topology.ids
     twice = [id for id, count in Counter(ids).items() if count > 1]
     if twice:
         raise TopologyError(f"{topology.name}: duplicate id {listed(twice)}")
+    for id in ids:
+        if not id.isprintable() or not 0 < len(id) <= MAX_ID:
+            raise TopologyError(
+                f"{topology.name}: id {id[:40]!r}, expected 1 to {MAX_ID} printable characters"
+            )
     keys = [(int(id) if topology.numbered else 0, id) for id in ids]
     for a, b in pairwise(keys):
         if a > b:

@@ -346,3 +346,40 @@ def test_ctrl_c_at_any_moment_of_the_start_is_130(after_s, tmp_path):
     status, _, err = finish(process, timeout=20)
     assert status == 130
     assert "Traceback" not in err
+
+
+def test_what_an_algorithm_prints_goes_to_its_peers_log(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "from gossipml import average\n"
+        "from gossipml.algorithms import DPSGD\n"
+        "class Loud(DPSGD):\n"
+        "    def round(self, s, problem):\n"
+        "        print('round', problem.round)\n"
+        "        (s.x,) = yield average(self.descend(s, problem, s.x))\n"
+    )
+    process = command(
+        "run", DIGITS, "--json", "-q", "--out", tmp_path / "run",
+        *settings(f"algorithm.name={tmp_path / 'loud.py'}:Loud", "topology.peers=2", *SHORT),
+    )  # fmt: skip
+    status, out, err = finish(process)
+    assert status == 0, err
+    assert json.loads(out)["algorithm"] == "loud.py:Loud"
+    assert "round 14" in (tmp_path / "run" / "logs" / "1.log").read_text()
+
+
+def test_a_peer_started_again_in_mid_run_is_refused_and_harms_nobody(deployment, tmp_path):
+    long = ("rounds=4000", "evaluate_every=20")
+    processes = [by_hand(deployment, i, tmp_path / f"p{i}", *long) for i in range(4)]
+    metrics = tmp_path / "p2" / "metrics.jsonl"
+    while not metrics.exists() or '"round":40,' not in metrics.read_text():
+        assert processes[2].poll() is None, processes[2].communicate()
+        time.sleep(0.05)
+    processes[2].kill()
+    processes[2].communicate()
+    status, _, err = finish(by_hand(deployment, 2, tmp_path / "again", *long))
+    assert status == 2
+    assert "no neighbour accepts peer '2': round: ours" in err
+    for i in (0, 1, 3):
+        status, out, err = finish(processes[i])
+        assert status == (0 if i == 0 else 3), err
+        assert json.loads(out)["rounds"] == 4000

@@ -398,7 +398,7 @@ async def rogue(world, setup, *frames):
 @pytest.mark.parametrize(
     ("frames", "complaint"),
     [
-        ([wire.Data(2, 0, bytes(60))], "round 2 came while this peer is in round 0"),
+        ([wire.Data(t, 0) for t in (0, 1, 2)], "at most one exchange ahead"),
         ([b"x" * 500], "not a gossipml peer"),
     ],
 )
@@ -450,3 +450,32 @@ def test_garbage_after_a_goodbye_costs_nothing():
 
     with deterministic_scheduling(1):
         assert trio.run(main, clock=world.clock).rounds == 20
+
+
+class _TwicePerRound(DPSGD):
+    def round(self, s, problem):
+        (s.x,) = yield average(s.x)
+        (s.x,) = yield average(s.x)
+
+
+def test_another_number_of_requests_is_noticed_at_once(sabotage):
+    setups, graph = setups_of("path", peers=2, rounds=12)
+    setups = [dataclasses.replace(s, allow_isolation=True) for s in setups]
+    setups[1] = dataclasses.replace(setups[1], algorithm=_TwicePerRound(lr=0.05))
+    ends, reports = play(setups, graph)
+    assert [end.rounds for end in ends.peers] == [12, 12]
+    lost = [r for r in reports if isinstance(r, Event) and r.kind == "lost"]
+    assert any("where (0, 1) was due: its algorithm differs" in r.detail for r in lost)
+    assert all(r.t_s < 5 for r in lost)
+
+
+def test_long_messages_on_a_slow_link_are_no_silence():
+    """A model of 9640 bytes at 40 kbit/s takes 1.9 s, more than dead_after_s."""
+    parts = {"data": {"source": "digits"}, "model": {"name": "mlp"}}
+    clean, _ = play(*setups_of("path", peers=2, rounds=4, **parts))
+    slow, reports = play(
+        *setups_of("path", peers=2, rounds=4, **parts), Conditions(bandwidth_mbps=0.04)
+    )
+    assert slow.elapsed_s > 4 * 1.9
+    assert shas(slow) == shas(clean)
+    assert not [r for r in reports if isinstance(r, Event) and r.kind == "disconnected"]
