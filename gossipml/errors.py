@@ -89,12 +89,6 @@ class StoppedError(GossipError):
         self.exit_code = 128 + signal
 
 
-class CheckpointError(GossipError, ValueError):
-    """A checkpoint is missing, damaged or belongs to another experiment."""
-
-    exit_code = 2
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, else a list of them."""
     names = sorted(known)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from gossipml import assembly, topology, wire
+from gossipml import assembly, data, topology, wire
 from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
@@ -130,10 +130,9 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
 
 
 def _label_skew(shards: Shards) -> float:
-    """Return the mean total variation distance of the peers' labels to the labels of all."""
+    """Return how far the peers' labels are from the labels of all; 0 where there are none."""
     if shards.classes is None:
         return 0.0
-    counts = np.array([np.bincount(y, minlength=shards.classes) for _, y in shards.parts.values()])
-    every = counts.sum(axis=0) / counts.sum()
-    each = counts / counts.sum(axis=1, keepdims=True)
-    return float(np.abs(each - every).sum(axis=1).mean() / 2)
+    labels = [y for _, y in shards.parts.values()]
+    counts = np.array([np.bincount(y, minlength=shards.classes) for y in labels])
+    return data.PartitionFacts(counts.sum(axis=1), counts).label_skew

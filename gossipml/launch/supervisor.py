@@ -39,7 +39,6 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
 class Ends:
     """How the processes of a run ended."""
 
-    status: dict[str, int] = field(default_factory=dict)  # exit status by peer id; -9: killed
     finished: dict[str, Finished] = field(default_factory=dict)
     signal: int | None = None  # that stopped the run
 
@@ -121,23 +120,24 @@ class Supervisor:
         assert process.stdout is not None
         decoder = msgspec.json.Decoder(Report)
         rest = b""
+        explained = False  # by the peer itself, in a report
         async with process.stdout:
             async for chunk in process.stdout:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     record = decoder.decode(line)
+                    explained |= isinstance(record, Event) and record.kind == "failed"
                     if isinstance(record, Finished):
                         self.ends.finished[record.peer] = record
                     self.report(record)
         status = await process.wait()
         assert process.stdin is not None
         await process.stdin.aclose()
-        self.ends.status[self.ids[i]] = status
         if status < 0:
             name = signal.Signals(-status).name
             self._tell(self.ids[i], f"its process was ended by {name}")
-        elif self.ids[i] not in self.ends.finished and status not in (1, 2):
-            self._tell(self.ids[i], f"its process ended with status {status}")
+        elif self.ids[i] not in self.ends.finished and not explained:
+            self._tell(self.ids[i], f"its process ended with status {status}; see {self.logs[i]}")
 
     def _tell(self, peer: str, detail: str) -> None:
         self.report(Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail))

@@ -29,4 +29,3 @@ MAX_VALUE: Final = 256  # the longest HELLO value
 MAX_MESSAGE: Final = 400  # one line of a log
 
 U32_MAX: Final = 2**32 - 1
-U64_MAX: Final = 2**64 - 1
