@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gossipml import algorithms, data, models, topology
     from gossipml.algorithms import Algorithm, average, exchange, push
+    from gossipml.comparison import compare
     from gossipml.deployment import run
     from gossipml.errors import GossipError
     from gossipml.experiment import Experiment, load_experiment
@@ -30,6 +31,7 @@ _HOME = {
     "Result": "result",
     "Topology": "topology",
     "average": "algorithms",
+    "compare": "comparison",
     "exchange": "algorithms",
     "load_experiment": "experiment",
     "load_topology": "topology",
@@ -51,6 +53,7 @@ __all__ = [
     "__version__",
     "algorithms",
     "average",
+    "compare",
     "data",
     "exchange",
     "load_experiment",

@@ -15,9 +15,9 @@ import numpy as np
 from gossipml import data, seeds, topology
 from gossipml.aggregation import AGGREGATORS
 from gossipml.algorithms import ALGORITHMS, LEARNING_RATES, OPTIMIZERS, Algorithm, Problem
-from gossipml.compression import COMPRESSORS
+from gossipml.compression import COMPRESSORS, Compressor, Identity
 from gossipml.errors import ConfigError, DataError, nearest
-from gossipml.models import Model, make_model
+from gossipml.models import MODELS, Model, make_model
 from gossipml.observe.runfolder import file_name
 from gossipml.peer.setup import Agreement, PeerSetup
 from gossipml.plugins import check_options, load_object, option_names
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gossipml.algorithms import Facts
     from gossipml.data import Dataset
+    from gossipml.engines.stacked import Pace, StackSetup
     from gossipml.experiment import Experiment
     from gossipml.topology import MixingMatrix, Schedule, Topology
 
@@ -41,10 +43,19 @@ FROM_OUTSIDE = frozenset({"lr_schedule", "optimizer"})  # algorithm fields with 
 class Shards:
     """The data of a run: what each peer trains on, and what all are measured on."""
 
-    parts: Mapping[int, tuple[NDArray[Any], NDArray[Any]]]  # samples and targets by peer index
+    X: NDArray[Any]  # (N, *features), the samples that peers train on
+    y: NDArray[Any]  # (N,) or (N, targets)
+    starts: NDArray[np.int64]  # of each peer's samples in X
+    sizes: NDArray[np.int64]
+    peers: Sequence[int]  # whose samples these are
     test: tuple[NDArray[Any], NDArray[Any]]
     features: tuple[int, ...]
     classes: int | None
+
+    @property
+    def parts(self) -> Mapping[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Samples and targets by peer index."""
+        return data.PartView(self.X, self.y, self.starts, self.sizes, self.peers)
 
 
 @dataclass(frozen=True)
@@ -75,8 +86,12 @@ class Parts:
             The parts do not go together, with the reason.
         """
         _check_composition(self.algorithm, self.network)
+        if experiment.schedule.kind != "sync":
+            raise ConfigError(
+                f"schedule.kind: found {experiment.schedule.kind!r}, which only the stacked engine "
+                'runs: gossipml simulate FILE --engine stacked; or use "sync"'
+            )
         x0 = initial_point(experiment, self.model)
-        compressor = _registered("compression.name", experiment.compression.name, COMPRESSORS)
         aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
         agreement = Agreement(
             run=experiment.run_digest(),
@@ -103,7 +118,7 @@ class Parts:
                 ),
                 x0=x0.copy(),  # a method may work in place; peers of one process share nothing
                 test=self.shards.test,
-                compressor=compressor(),
+                compressor=_compressor_on_the_wire(experiment, self.algorithm),
                 aggregator=aggregator(),
                 timing=experiment.peer,
                 allow_isolation=allow_isolation,
@@ -111,18 +126,99 @@ class Parts:
             for i, (X, y) in sorted(self.shards.parts.items())
         ]
 
+    def stack(self, experiment: Experiment) -> StackSetup:
+        """Return the setup of all peers as one stack.
+
+        Raises
+        ------
+        ConfigError
+            The parts do not go together, with the reason.
+        """
+        from gossipml.engines.stacked import StackSetup  # needs scipy, which a lone peer does not
+
+        _check_composition(self.algorithm, self.network)
+        aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+        return StackSetup(
+            ids=self.network.topology.ids,
+            seed=experiment.seed,
+            rounds=experiment.rounds,
+            evaluate_every=experiment.evaluate_every,
+            evaluate_peers=experiment.evaluate_peers,
+            schedule=self.network.schedule,
+            algorithm=self.algorithm,
+            model=self.model,
+            X=self.shards.X,
+            y=self.shards.y,
+            starts=self.shards.starts,
+            sizes=self.shards.sizes,
+            batch_size=batch_size(experiment, 1),
+            x0=initial_point(experiment, self.model),
+            test=self.shards.test,
+            compressor=_compressor_on_the_wire(experiment, self.algorithm),
+            aggregator=aggregator(),
+            pace=_pace(experiment, self.network),
+        )
+
+
+def _pace(experiment: Experiment, network: Network) -> Pace | None:
+    """Return when peers play; None where they play in step."""
+    from gossipml.engines.stacked import Pace, Wakeups
+
+    section, conditions = experiment.schedule, experiment.network
+    if section.kind == "sync":
+        return None
+    if conditions.bandwidth_mbps is not None:
+        raise ConfigError(
+            f"network.bandwidth_mbps: found beside schedule.kind = {section.kind!r}, whose "
+            "messages take latency_ms and jitter_ms only"
+        )
+    graph, matrix = network.topology, network.matrix
+    latency_ms = np.zeros(len(matrix.data))
+    stated = graph.latency_ms[graph.arcs[2]]
+    latency_ms[matrix.rows != matrix.indices] = np.where(
+        np.isnan(stated), conditions.latency_ms, stated
+    )
+    return Pace(
+        kind=section.kind,
+        wakeups=Wakeups(
+            interval_s=section.interval_ms / 1e3,
+            wake=section.wake,
+            stragglers=section.stragglers,
+            slowdown=section.slowdown,
+        ),
+        staleness=section.staleness,
+        latency_s=latency_ms / 1e3,
+        jitter_s=conditions.jitter_ms / 1e3,
+        loss=conditions.loss,
+    )
+
 
 def build_network(experiment: Experiment) -> Network:
     """Return the experiment's graph with its weights, both checked."""
     return network_of(experiment, build_topology(experiment))
 
 
-def network_of(experiment: Experiment, graph: Topology) -> Network:
-    """Return a graph with the experiment's weights."""
+def network_of(experiment: Experiment, graph: Topology, facts: Facts | None = None) -> Network:
+    """Return a graph with the experiment's weights, for its method or one of these facts."""
     section = experiment.topology
-    weights = section.weights or ("uniform" if graph.directed else "metropolis")
+    weights = section.weights or _default_weights(experiment, graph, facts)
     matrix = topology.mixing(graph, weights)
-    return Network(graph, matrix, topology.Static(graph, matrix), weights)
+    schedule = topology.make_schedule(section.schedule, graph, matrix, experiment.seed)
+    if schedule.static:
+        return Network(graph, matrix, schedule, weights)
+    if section.weights not in (None, "metropolis", "uniform"):
+        raise ConfigError(
+            f"topology.weights: found {weights!r} beside a schedule that varies, which has its own"
+        )
+    return Network(graph, schedule.matrix(0), schedule, "uniform")
+
+
+def _default_weights(experiment: Experiment, graph: Topology, facts: Facts | None) -> str:
+    if not graph.directed:
+        return "metropolis"
+    facts = facts or build_algorithm(experiment).facts
+    pushes = facts.vectors > 0 and not facts.doubly_stochastic
+    return "column-stochastic" if pushes else "uniform"
 
 
 def build_topology(experiment: Experiment) -> Topology:
@@ -163,12 +259,20 @@ def build_algorithm(experiment: Experiment) -> Algorithm:
                 f"algorithm.name: unknown algorithm {section.name!r}"
                 f"{nearest(section.name, ALGORITHMS)}"
             )
-    known = option_names(made) | {"name", "batch_size", "optimizer"}
+    given = FROM_OUTSIDE | ({"compress"} if made.facts.compresses else set())
+    known = option_names(made, given) | {"name", "batch_size", "lr_schedule", "optimizer"}
     for key in section.options:
         if key not in known:
             raise ConfigError(f"algorithm.{key}: unknown key{nearest(key, known)}")
-    options = check_options(made, section.options, "algorithm", FROM_OUTSIDE)
+    options = check_options(made, section.options, "algorithm", given)
     fields = {field.name for field in dataclasses.fields(made)}
+    if made.facts.compresses:
+        if "compress" not in fields:
+            raise ConfigError(
+                f"algorithm.name: the facts of {section.name} say that it compresses, "
+                "but it has no field 'compress'"
+            )
+        options["compress"] = build_compressor(experiment)
     options["lr_schedule"] = _named(
         section.lr_schedule, LEARNING_RATES, "algorithm.lr_schedule", rounds=experiment.rounds
     )
@@ -196,6 +300,39 @@ def _named(
     names = option_names(known[name])
     filled = {key: value for key, value in defaults.items() if key in names}
     return known[name](**check_options(known[name], {**filled, **options}, path))
+
+
+def build_compressor(experiment: Experiment) -> Compressor:
+    """Return what ``[compression]`` names, with its options."""
+    section = experiment.compression
+    made = _registered("compression.name", section.name, COMPRESSORS)
+    known = option_names(made) | {"name"}
+    for key in section.options:
+        if key not in known:
+            raise ConfigError(f"compression.{key}: unknown key{nearest(key, known)}")
+    compressor: Compressor = made(**check_options(made, section.options, "compression"))
+    return compressor
+
+
+def _compressor_on_the_wire(experiment: Experiment, algorithm: Algorithm) -> Compressor:
+    """Return what codes a method's messages: its own compressor, else none."""
+    if algorithm.facts.compresses:
+        own = getattr(algorithm, "compress", None)
+        if not isinstance(own, Compressor):
+            raise ConfigError(
+                f"algorithm {type(algorithm).__name__}: found {own!r} as compress, expected a "
+                "compressor such as TopK(ratio=0.01)"
+            )
+        return own
+    asked = build_compressor(experiment)
+    if not isinstance(asked, Identity):
+        able = sorted(name for name, method in ALGORITHMS.items() if method.facts.compresses)
+        raise ConfigError(
+            f"compression.name: found {asked.name!r}, but {experiment.algorithm.name} sends its "
+            "model itself, and averages of compressed models drift: they never converge; "
+            f"use algorithm.name = {' or '.join(map(repr, able))}"
+        )
+    return asked
 
 
 def load_shards(experiment: Experiment, peers: int, only: Sequence[int] | None = None) -> Shards:
@@ -238,10 +375,24 @@ def cut(
     """Set the test set aside and cut the rest into the peers' parts."""
     train, test = data.train_test(dataset, experiment.data.test_fraction, experiment.seed)
     parts = partition(experiment, train, peers, options)
-    chosen = range(peers) if only is None else only
+    test_set = test.X, test.y
+    if only is not None:
+        held = [parts[i] for i in only]
+        sizes = np.array([len(part) for part in held], np.int64)
+        order = np.concatenate(held)
+        starts, owners = np.cumsum(sizes) - sizes, list(only)
+        return Shards(
+            train.X[order], train.y[order], starts, sizes, owners,
+            test_set, dataset.features, dataset.classes,
+        )  # fmt: skip
+    in_order = experiment.data.partition == "window"  # a pool that all share needs no copy
     return Shards(
-        {i: (train.X[parts[i]], train.y[parts[i]]) for i in chosen},
-        (test.X, test.y),
+        train.X if in_order else train.X[parts.order],
+        train.y if in_order else train.y[parts.order],
+        parts.starts,
+        parts.sizes,
+        range(peers),
+        test_set,
         dataset.features,
         dataset.classes,
     )
@@ -249,11 +400,11 @@ def cut(
 
 def partition(
     experiment: Experiment, train: Dataset, peers: int, options: Mapping[str, Any]
-) -> list[NDArray[np.int64]]:
+) -> data.Parts:
     """Return the sample indices of each peer."""
     known = ALGORITHMS.get(experiment.algorithm.name)  # None: an object or class of the user's own
     if known is not None and known.facts.pooled and peers == 1:
-        return [np.arange(len(train.X))]
+        return data.Parts.of_owners(np.zeros(len(train.X), np.int64), 1)
     return data.partition(experiment.data.partition, train, peers, experiment.seed, **options)
 
 
@@ -275,6 +426,11 @@ def build_parts(experiment: Experiment) -> Parts:
         model=build_model(experiment, shards),
         algorithm=build_algorithm(experiment),
     )
+
+
+def is_built_in(algorithm: Algorithm, model: Model) -> bool:
+    """Return whether both are ours, so that theory and tests cover them."""
+    return type(algorithm) in ALGORITHMS.values() and type(model) in MODELS.values()
 
 
 def batch_size(experiment: Experiment, peers: int) -> int | None:
@@ -310,7 +466,10 @@ def load_shard(path: Path, peer: int, dtype: str) -> Shards:
     own = _read_arrays(path, dtype)
     beside = path.parent / TEST_FILE
     test = _read_arrays(beside, dtype) if beside.exists() else own
-    return Shards({peer: (own.X, own.y)}, (test.X, test.y), own.features, own.classes)
+    return Shards(
+        own.X, own.y, np.zeros(1, np.int64), np.array([len(own.X)]), [peer],
+        (test.X, test.y), own.features, own.classes,
+    )  # fmt: skip
 
 
 def _read_arrays(path: Path, dtype: str) -> Dataset:
@@ -345,6 +504,11 @@ def _check_composition(algorithm: Algorithm, network: Network) -> None:
         raise ConfigError(
             f"algorithm.name: {name} wants all data in one place, found "
             f"{network.topology.n} peers; use a graph of one peer"
+        )
+    if facts.static and not getattr(network.schedule, "static", True):
+        raise ConfigError(
+            f"algorithm.name: {name} needs the same mixing weights in every round, for what it "
+            'remembers of its neighbours was made with them; use topology.schedule = "static"'
         )
     if facts.symmetric and not matrix.is_symmetric:
         raise ConfigError(

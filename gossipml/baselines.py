@@ -11,9 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gossipml import assembly
-from gossipml.algorithms import SGD, Isolated, Problem
+from gossipml.algorithms import SGD, BlockProblem, Isolated, Problem
 from gossipml.observe.history import Curve
-from gossipml.observe.summary import Baseline, Spread
+from gossipml.observe.summary import Baseline, Spread, evenly
 from gossipml.observe.summary import Isolated as IsolatedSummary
 
 if TYPE_CHECKING:
@@ -24,17 +24,23 @@ if TYPE_CHECKING:
     from gossipml.experiment import Experiment
     from gossipml.observe.history import History
 
+MOST_COMPARED = 10_000
+"""Peers beyond which the centralised batch, that of all peers together, is too large."""
+
+_BLOCK = 128  # peers trained side by side
+
 
 def compare(
     experiment: Experiment, parts: Parts, history: History
 ) -> tuple[Baseline | None, IsolatedSummary | None]:
     """Train both baselines and keep their curves in ``history``; nothing where they make no sense.
 
-    That is where the experiment says ``baselines = false``, is one of them itself, or was
-    stopped half-way.
+    That is where the experiment says ``baselines = false``, is one of them itself, was stopped
+    half-way, or has more than ``MOST_COMPARED`` peers.
     """
     stopped = any(end.stopped for end in history.finished.values())
-    if not experiment.baselines or parts.algorithm.facts.pooled or stopped:
+    many = len(parts.shards.sizes) > MOST_COMPARED
+    if not experiment.baselines or parts.algorithm.facts.pooled or stopped or many:
         return None, None
     with threadpool_limits(1):
         central, history.baselines["centralised"] = centralised(experiment, parts)
@@ -44,39 +50,67 @@ def compare(
 
 def centralised(experiment: Experiment, parts: Parts) -> tuple[Baseline, Curve]:
     """Train one model on the samples of all peers with the batches of all peers: same budget."""
-    shards, model = parts.shards, parts.model
-    X = np.concatenate([X for X, _ in shards.parts.values()])
-    y = np.concatenate([y for _, y in shards.parts.values()])
-    batch = assembly.batch_size(experiment, len(shards.parts))
-    problem = Problem(model, X, y, seed=experiment.seed, peer=0, batch_size=batch)
-    rounds, losses, accuracies = _train(experiment, shards, problem, _alone(parts.algorithm))
-    curve = Curve.single(rounds, accuracy=accuracies, loss=losses)
-    return Baseline(accuracies[-1], losses[-1]), curve
+    shards = parts.shards
+    batch = assembly.batch_size(experiment, len(shards.sizes))
+    problem = Problem(
+        parts.model, shards.X, shards.y, seed=experiment.seed, peer=0, batch_size=batch
+    )
+    rounds, losses, accuracies = _train(experiment, shards, problem, _alone(parts.algorithm), ())
+    scored = accuracies is not None
+    curve = Curve.single(
+        rounds,
+        accuracy=accuracies.tolist() if scored else [None] * len(rounds),
+        loss=losses.tolist(),
+    )
+    return Baseline(float(accuracies[-1]) if scored else None, float(losses[-1])), curve
 
 
 def isolated(experiment: Experiment, parts: Parts) -> tuple[IsolatedSummary, Curve]:
-    """Train every peer on its own samples only, as if the graph had no edges."""
-    shards, model = parts.shards, parts.model
-    losses, accuracies = [], []
-    rounds: list[int] = []
-    for i, (X, y) in shards.parts.items():
-        batch = assembly.batch_size(experiment, 1)
-        problem = Problem(model, X, y, seed=experiment.seed, peer=i, batch_size=batch)
-        rounds, loss, accuracy = _train(experiment, shards, problem, _alone(parts.algorithm))
-        losses.append(loss)
-        accuracies.append(accuracy)
-    scored = all(a is not None for a in accuracies[0])
+    """Train the measured peers on their own samples only, as if the graph had no edges."""
+    shards = parts.shards
+    peers = evenly(len(shards.sizes), experiment.evaluate_peers)
+    blocks = np.array_split(peers, -(-len(peers) // _BLOCK))
+    trained = [_train_block(experiment, parts, block) for block in blocks]
+    rounds = trained[0][0]
+    losses = np.concatenate([loss for _, loss, _ in trained], axis=1)
+    scores = [accuracy for _, _, accuracy in trained if accuracy is not None]
+    accuracies = np.concatenate(scores, axis=1) if scores else None
     summary = IsolatedSummary(
-        test_accuracy=Spread.of([float(a[-1] or 0) for a in accuracies]) if scored else None,
-        test_loss=Spread.of([loss[-1] for loss in losses]),
+        test_accuracy=None if accuracies is None else Spread.of(accuracies[-1]),
+        test_loss=Spread.of(losses[-1]),
     )
-    table = np.array(accuracies, float) if scored else None
-    return summary, _curve(rounds, np.array(losses), table)
+    return summary, _curve(rounds, losses, accuracies)
+
+
+def _train_block(
+    experiment: Experiment, parts: Parts, peers: NDArray[np.int64]
+) -> tuple[list[int], NDArray[Any], NDArray[Any] | None]:
+    """Train some peers side by side if their model can, else one by one."""
+    shards, model, algorithm = parts.shards, parts.model, _alone(parts.algorithm)
+    batch = assembly.batch_size(experiment, 1)
+    if assembly.is_built_in(algorithm, model):
+        problem = BlockProblem(
+            model, shards.X, shards.y,
+            starts=shards.starts[peers], sizes=shards.sizes[peers], peers=peers,
+            seed=experiment.seed, batch_size=batch,
+        )  # fmt: skip
+        return _train(experiment, shards, problem, algorithm, (len(peers),))
+    lone = []
+    for peer in peers.tolist():
+        X, y = shards.parts[peer]
+        alone = Problem(model, X, y, seed=experiment.seed, peer=peer, batch_size=batch)
+        lone.append(_train(experiment, shards, alone, algorithm, ()))
+    scores = [accuracy for _, _, accuracy in lone if accuracy is not None]
+    return (
+        lone[0][0],
+        np.stack([loss for _, loss, _ in lone], axis=1),
+        np.stack(scores, axis=1) if scores else None,
+    )
 
 
 def _curve(rounds: list[int], losses: NDArray[Any], accuracies: NDArray[Any] | None) -> Curve:
     def column(table: NDArray[Any] | None, reduce: Any) -> list[float | None]:
-        return [None] * len(rounds) if table is None else reduce(table, axis=0).tolist()
+        return [None] * len(rounds) if table is None else reduce(table, axis=1).tolist()
 
     return Curve(
         rounds=rounds,
@@ -100,26 +134,31 @@ def _alone(algorithm: Algorithm) -> Isolated:
 
 
 def _train(
-    experiment: Experiment, shards: Shards, problem: Problem, algorithm: Isolated
-) -> tuple[list[int], list[float], list[float | None]]:
-    """Return evaluated rounds, test losses and test accuracies of one model trained alone.
+    experiment: Experiment,
+    shards: Shards,
+    problem: Problem | BlockProblem,
+    algorithm: Isolated,
+    peers: tuple[int, ...],
+) -> tuple[list[int], NDArray[Any], NDArray[Any] | None]:
+    """Return evaluated rounds, and test losses and accuracies (rounds, *peers), without exchange.
 
     It may diverge where the peers together do not: then its losses say so.
     """
     X, y = shards.test
-    state = algorithm.init(assembly.initial_point(experiment, problem.model))
+    x0 = assembly.initial_point(experiment, problem.model)
+    state = algorithm.init(np.broadcast_to(x0, (*peers, x0.size)).copy())
     rounds: list[int] = []
-    losses: list[float] = []
-    accuracies: list[float | None] = []
+    losses: list[Any] = []
+    accuracies: list[Any] = []
     with np.errstate(all="ignore"):
         for t in range(experiment.rounds + 1):
             if t % experiment.evaluate_every == 0 or t == experiment.rounds:
-                accuracy = problem.model.accuracy(state.x, X, y)
                 rounds.append(t)
-                losses.append(float(problem.model.loss(state.x, X, y)))
-                accuracies.append(None if accuracy is None else float(accuracy))
+                losses.append(problem.model.loss(state.x, X, y))
+                accuracies.append(problem.model.accuracy(state.x, X, y))
             if t < experiment.rounds:
                 problem.begin(t)
                 for _ in algorithm.at(t).round(state, problem):
                     pass
-    return rounds, losses, accuracies
+    scored = accuracies[0] is not None
+    return rounds, np.array(losses), np.array(accuracies) if scored else None

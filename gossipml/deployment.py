@@ -20,7 +20,7 @@ from gossipml.launch.supervisor import Supervisor
 from gossipml.observe.runfolder import RunFolder, file_name
 from gossipml.peer.reports import Event
 from gossipml.recording import Recording, ignore
-from gossipml.result import raise_if_none, summarise
+from gossipml.result import raise_if_none, stacked, summarise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,8 @@ def run(
                 experiment,
                 parts,
                 recording.history,
-                models,
+                tuple(models),
+                stacked(models, parts.model.size),
                 engine="tcp",
                 wall_s=wall_s,
                 compared=baselines.compare(experiment, parts, recording.history),
@@ -132,7 +133,7 @@ def run_alone(
     network = assembly.build_network(experiment)
     graph = network.topology
     index = graph.index(peer)
-    addresses, here = _addresses(graph, index, address)
+    addresses, here = _addresses(network, index, address)
     shards = (
         assembly.load_shard(data, index, experiment.model.dtype)
         if data is not None
@@ -165,7 +166,8 @@ def run_alone(
                 experiment,
                 parts,
                 recording.history,
-                {peer: outcome.state.x},
+                (peer,),
+                outcome.state.x[None],
                 engine="tcp",
                 wall_s=wall_s,
                 signal=status - 128 if status > 128 else None,
@@ -176,15 +178,16 @@ def run_alone(
 
 
 def _addresses(
-    graph: topology.Topology, index: int, address: tuple[str, int] | None
+    network: assembly.Network, index: int, address: tuple[str, int] | None
 ) -> tuple[list[tuple[str, int] | None], tuple[str, int]]:
     """Return every peer's address, and the one to listen at."""
+    graph = network.topology
     addresses = [
         parse_address(text, f"{graph.name}: address of peer {graph.ids[i]!r}") if text else None
         for i, text in enumerate(graph.addresses)
     ]
     here = address or addresses[index]
-    missing = [j for j in graph.neighbours(index) if addresses[j] is None]
+    missing = [j for j in network.schedule.neighbours(index) if addresses[j] is None]
     if here is None or missing:
         who = graph.ids[index if here is None else missing[0]]
         raise ConfigError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -34,7 +35,7 @@ class TopologySection(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None = None
     peers: int | None = None
     weights: str | None = None  # metropolis where undirected, else uniform
-    schedule: Literal["static"] = "static"
+    schedule: str | dict[str, Any] = "static"  # what mixes when: a name, or {name = …, options}
     options: Options = {}
 
 
@@ -78,13 +79,30 @@ class AlgorithmSection(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
     """``[schedule]``: when a peer mixes."""
 
-    kind: Literal["sync"] = "sync"
+    kind: Literal["sync", "async", "pairwise"] = "sync"
+    interval_ms: float = 100.0  # async, pairwise: mean time between two rounds of a peer
+    wake: Literal["exponential", "constant", "lognormal"] = "exponential"  # its distribution
+    stragglers: float = 0.0  # share of the peers that are slow
+    slowdown: float = 10.0  # how many times longer a straggler takes
+    staleness: int = (
+        4  # async: use a neighbour's message while it has sent fewer than so many since
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("interval_ms", "slowdown"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if not 0 <= self.stragglers <= 1:
+            raise ValueError(f"stragglers is {self.stragglers}, expected 0 to 1")
+        if self.staleness < 1:
+            raise ValueError(f"staleness is {self.staleness}, expected 1 or more")
 
 
 class CompressionSection(msgspec.Struct, frozen=True, kw_only=True):
     """``[compression]``: what travels."""
 
     name: str = "none"
+    options: Options = {}
 
 
 class AggregationSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +118,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     rounds: int = 100
     evaluate_every: int = 10
+    evaluate_peers: int = 1000  # stacked: measure so many peers, evenly chosen, if there are more
+    checkpoint_every: int = 0  # stacked: write a checkpoint every so many rounds; 0: when stopped
     baselines: bool = True  # also train centralised and isolated, to compare with
     topology: TopologySection = TopologySection(graph="ring", peers=8)
     data: DataSection = DataSection()
@@ -112,7 +132,10 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     peer: Timing = Timing()
 
     def __post_init__(self) -> None:
-        for name, least in (("seed", 0), ("rounds", 0), ("evaluate_every", 1)):
+        for name, least in (
+            ("seed", 0), ("rounds", 0), ("evaluate_every", 1), ("evaluate_peers", 1),
+            ("checkpoint_every", 0),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if not self.name or set(self.name) & set("/\\\0"):
@@ -159,6 +182,7 @@ OPEN_SECTIONS: dict[str, type[msgspec.Struct]] = {
     "data": DataSection,
     "model": ModelSection,
     "algorithm": AlgorithmSection,
+    "compression": CompressionSection,
 }
 """Sections whose further keys are options of the thing they name."""
 

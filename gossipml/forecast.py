@@ -56,12 +56,14 @@ def forecast(experiment: Experiment) -> Forecast:
     graph = network.topology
     facts = setups[0].algorithm.facts
     x0 = setups[0].x0
-    degrees = np.array([len(graph.neighbours(i)) for i in range(graph.n)])
-    sends = np.array([len(graph.receivers(i)) for i in range(graph.n)])
-    payload = (facts.vectors * x0.size + facts.scalars) * x0.itemsize
+    schedule = network.schedule
+    degrees = np.array([len(schedule.neighbours(i)) for i in range(graph.n)])
+    sends = np.array([len(schedule.receivers(i, 0)) for i in range(graph.n)])
+    sizes = [x0.size] * facts.vectors + [1] * facts.scalars
+    payload = setups[0].compressor.max_nbytes(sizes, x0.dtype)
     a_round = facts.requests * degrees * wire.HEADER_SIZE + sends * payload
     gap = topology.spectral_gap(network.matrix)
-    sizes = [len(y) for _, y in shards.parts.values()]
+    samples = [len(y) for _, y in shards.parts.values()]
     return Forecast(
         graph=graph.name,
         peers=graph.n,
@@ -72,8 +74,8 @@ def forecast(experiment: Experiment) -> Forecast:
         spectral_gap=gap,
         predicted_rounds=topology.predicted_rounds(gap),
         rounds=experiment.rounds,
-        samples_min=min(sizes),
-        samples_max=max(sizes),
+        samples_min=min(samples),
+        samples_max=max(samples),
         test_samples=len(shards.test[1]),
         parameters=x0.size,
         dtype=x0.dtype.name,
@@ -88,7 +90,8 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
     found = []
     rounds = topology.predicted_rounds(gap)
     algorithm = assembly.build_algorithm(experiment)
-    if algorithm.facts.requests and network.topology.n > 1:
+    averages = network.matrix.is_row_stochastic  # of push-sum's weights the gap says nothing
+    if algorithm.facts.requests and network.topology.n > 1 and averages:
         if rounds is None:
             found.append("the spectral gap is 0: these weights never bring the peers together")
         elif rounds > experiment.rounds:

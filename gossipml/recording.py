@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gossipml.errors import GossipError
+from gossipml.errors import ConfigError, GossipError
+from gossipml.experiment import load_experiment
 from gossipml.observe.history import History
-from gossipml.observe.runfolder import RunFolder
+from gossipml.observe.reading import read_run
+from gossipml.observe.runfolder import EXPERIMENT, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
+    from numpy.typing import NDArray
+
+    from gossipml.engines.stacked import Checkpoint
     from gossipml.experiment import Experiment
     from gossipml.peer.reports import Report
     from gossipml.result import Result
 
     Listener: TypeAlias = Callable[[Report], None]
+
+STACK = "stack"
+"""Name of the checkpoint of all peers at once."""
 
 
 def ignore(report: Report) -> None:
@@ -55,6 +63,7 @@ class Recording:
         name: str | None = None,
         listen: Listener = ignore,
     ) -> None:
+        self.experiment = experiment
         self.history = History()
         self.folder: RunFolder | None = None
         self._listen = listen
@@ -67,6 +76,35 @@ class Recording:
             start = datetime.now(UTC)
             self.folder.write_manifest({"seed": experiment.seed, "engine": engine, "start": start})
 
+    @classmethod
+    def reopen(cls, path: Path, *, listen: Listener = ignore) -> tuple[Self, Checkpoint]:
+        """Go on with the run folder of a stack that stopped, from its checkpoint.
+
+        Raises
+        ------
+        ConfigError
+            It is no run folder, or has no checkpoint of a stack.
+        """
+        run = read_run(path)
+        engine = run.manifest.get("engine")
+        if engine != "stacked":
+            raise ConfigError(f"{path}: a run of engine {engine!r}, expected 'stacked' to resume")
+        if run.summary is not None and not run.summary.stopped:
+            raise ConfigError(f"{path}: came to its end, expected a run that was stopped")
+        checkpoint = _checkpoint(RunFolder(path).read_checkpoint(STACK), path)
+        recording = cls(load_experiment(path / EXPERIMENT), "stacked", listen=listen)
+        recording.folder = RunFolder(path)
+        recording.folder.cut_back(checkpoint.round)
+        for evaluation in run.history.evaluations:
+            if evaluation.round <= checkpoint.round:
+                recording.history.add(evaluation)
+                listen(evaluation)
+        known = zip(run.history.rounds(), run.history.consensus(), strict=True)
+        for round, distance in known:
+            if round <= checkpoint.round:
+                recording.history.set_consensus(round, distance)
+        return recording, checkpoint
+
     @property
     def path(self) -> Path | None:
         """The run folder's path."""
@@ -78,6 +116,19 @@ class Recording:
             self.folder.record(report)
         self.history.add(report)
         self._listen(report)
+
+    def agree(self, round: int, distance: float) -> None:
+        """Take in the consensus distance over all peers after a round."""
+        self.history.set_consensus(round, distance)
+        if self.folder is not None:
+            self.folder.write_consensus(self.history)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint of a stack."""
+        if self.folder is not None:
+            arrays = {f"state.{name}": array for name, array in checkpoint.state.items()}
+            arrays |= {f"count.{name}": array for name, array in checkpoint.counts.items()}
+            self.folder.write_checkpoint(STACK, arrays, checkpoint.round)
 
     def finish(self, result: Result) -> Result:
         """Write what is known only at the end; return the result."""
@@ -101,3 +152,15 @@ class Recording:
             self.folder.write_manifest({"stop": datetime.now(UTC), "exit": status})
             self.folder.write_consensus(self.history)
         self.folder.close()
+
+
+def _checkpoint(arrays: dict[str, NDArray[Any]], path: Path) -> Checkpoint:
+    from gossipml.engines.stacked import Checkpoint  # needs scipy, which a lone peer does not
+
+    if "round" not in arrays:
+        raise ConfigError(f"{path}: its checkpoint has no round")
+
+    def part(prefix: str) -> dict[str, NDArray[Any]]:
+        return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+
+    return Checkpoint(round=int(arrays["round"]), state=part("state."), counts=part("count."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,14 @@ from gossipml import topology
 from gossipml.errors import GossipError
 from gossipml.experiment import last_part
 from gossipml.observe.runfolder import RunFolder
-from gossipml.observe.summary import Spread, Summary, TopologySummary, consensus_distance
+from gossipml.observe.summary import (
+    Spread,
+    Summary,
+    TopologySummary,
+    consensus_distance,
+    evenly,
+    peak_rss_mb,
+)
 from gossipml.peer.peer import model_sha256
 
 if TYPE_CHECKING:
@@ -25,6 +33,9 @@ if TYPE_CHECKING:
     from gossipml.experiment import Experiment
     from gossipml.observe.history import History
     from gossipml.observe.summary import Baseline, Isolated
+
+MOST_HASHED = 10_000
+"""Peers up to which every model's hash is told; of more, those of the measured ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +84,14 @@ class Result:
         MissingExtraError
             matplotlib is not installed.
         """
+        from gossipml.observe import bounds
         from gossipml.observe.plots import plot_run
+        from gossipml.observe.trials import flat
 
         target = Path(path) if path is not None else Path(f"{self.experiment.name}.png")
-        return plot_run(self.history, target, title=self.experiment.name)
+        settings = flat(tomllib.loads(self.experiment.to_toml()))
+        shrink = bounds.shrink(settings, [self.summary])
+        return plot_run(self.history, target, title=self.experiment.name, shrink=shrink)
 
     def save(self, folder: str | Path) -> Path:
         """Write a run folder, as the command line leaves one; return its path."""
@@ -117,7 +132,8 @@ def summarise(
     experiment: Experiment,
     parts: Parts,
     history: History,
-    models: Mapping[str, NDArray[Any]],
+    ids: tuple[str, ...],
+    parameters: NDArray[Any],
     *,
     engine: str,
     wall_s: float,
@@ -125,31 +141,43 @@ def summarise(
     compared: tuple[Baseline | None, Isolated | None] = (None, None),
     signal: int | None = None,
     lost: tuple[str, ...] | None = None,
+    traffic: tuple[int, int] | None = None,
+    node_rounds_per_s: float | None = None,
     run_dir: Path | None = None,
 ) -> Result:
     """Measure the final models and put the whole run into one record.
 
     Parameters
     ----------
-    models : mapping from peer id to ndarray (P,)
-        Final parameters of the peers that ended in good order, in peer order.
+    ids, parameters : tuple of str, ndarray of shape (m, P)
+        The peers that ended in good order, in peer order, and their final models. Of more than
+        ``evaluate_peers``, evenly chosen ones are measured.
     lost : tuple of str, optional
-        Peers known to be gone; by default all that are not in ``models``, and all that were
+        Peers known to be gone; by default all that are not in ``ids``, and all that were
         given up by a neighbour.
     signal : int, optional
         What stopped the run early.
+    traffic : tuple of int, optional
+        Bytes sent by all peers and the part that is model; by default as the history has it.
     """
     network, model, finished = parts.network, parts.model, history.finished
+    measured = evenly(len(ids), experiment.evaluate_peers)
+    hashed = range(len(ids)) if len(ids) <= MOST_HASHED else measured
     X, y = parts.shards.test
     with np.errstate(all="ignore"):  # a loss may overflow before its parameters do
-        accuracies = [model.accuracy(x, X, y) for x in models.values()]
-        losses = [float(model.loss(x, X, y)) for x in models.values()]
-    parameters = np.stack(list(models.values())) if models else np.empty((0, model.size))
+        accuracies = [model.accuracy(parameters[i], X, y) for i in measured]
+        losses = [float(model.loss(parameters[i], X, y)) for i in measured]
     if lost is None:
         given_up = {peer for end in finished.values() for peer in end.lost}
         if signal is None:  # then who stopped early did not because the run did
             given_up |= {peer for peer, end in finished.items() if end.stopped}
-        lost = tuple(p for p in network.topology.ids if p in given_up or p not in models)
+        here = set(ids)
+        lost = tuple(p for p in network.topology.ids if p in given_up or p not in here)
+    if traffic is None:
+        traffic = (
+            sum(end.bytes_sent for end in finished.values()),
+            sum(end.payload_bytes_sent for end in finished.values()),
+        )
     summary = Summary(
         name=experiment.name,
         engine=engine,
@@ -161,30 +189,37 @@ def summarise(
             network.topology.name,
             network.topology.n,
             len(network.topology.edges),
-            topology.spectral_gap(network.matrix),
+            topology.known_gap(network.matrix),
         ),
         test_accuracy=_spread_of(accuracies),
         test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),
         centralised=compared[0],
         isolated=compared[1],
-        consensus_distance=consensus_distance(parameters) if models else float("nan"),
-        bytes_sent=sum(end.bytes_sent for end in finished.values()),
-        payload_bytes_sent=sum(end.payload_bytes_sent for end in finished.values()),
+        consensus_distance=consensus_distance(parameters) if len(ids) else float("nan"),
+        bytes_sent=traffic[0],
+        payload_bytes_sent=traffic[1],
         wall_s=wall_s,
         virtual_s=virtual_s,
+        node_rounds_per_s=node_rounds_per_s,
+        peak_rss_mb=peak_rss_mb(),
         lost_peers=list(lost),
         stopped=signal is not None,
-        model_sha256={peer: model_sha256(x) for peer, x in models.items()},
+        model_sha256={ids[i]: model_sha256(parameters[i]) for i in hashed},
         run_dir=str(run_dir) if run_dir else None,
     )
     return Result(
         summary=summary,
         history=history,
         parameters=parameters,
-        ids=tuple(models),
+        ids=ids,
         experiment=experiment,
         signal=signal,
     )
+
+
+def stacked(models: Mapping[str, NDArray[Any]], size: int) -> NDArray[Any]:
+    """Return models by peer as rows (m, P), also if there are none."""
+    return np.stack(list(models.values())) if models else np.empty((0, size))
 
 
 def _spread_of(accuracies: list[Any]) -> Spread | None:

@@ -54,9 +54,11 @@ def integers(start: NDArray[np.uint64], count: int, high: ArrayLike) -> NDArray[
     ``high`` broadcasts against ``start``. The multiply-shift of 32 random bits favours no
     value by more than high / 2**32.
     """
-    bits = _outputs(start, count) >> np.uint64(32)
-    limit = np.asarray(high, np.uint64)[..., None]
-    return ((bits * limit) >> np.uint64(32)).astype(np.int64)
+    bits = _outputs(start, count)
+    bits >>= np.uint64(32)
+    bits = bits * np.asarray(high, np.uint64)[..., None]
+    bits >>= np.uint64(32)
+    return bits.view(np.int64)  # far below 2**63
 
 
 def uniforms(start: NDArray[np.uint64], count: int) -> NDArray[np.float64]:
@@ -86,6 +88,8 @@ def _mix_int(z: int) -> int:
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * _MIX1
-    z = (z ^ (z >> np.uint64(27))) * _MIX2
-    return np.asarray(z ^ (z >> np.uint64(31)))
+    mixed = z ^ (z >> np.uint64(30))
+    for multiplier, shift in ((_MIX1, np.uint64(27)), (_MIX2, np.uint64(31))):
+        mixed *= multiplier
+        mixed ^= mixed >> shift
+    return np.asarray(mixed)

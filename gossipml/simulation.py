@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, topology
 from gossipml import data as data_sources
 from gossipml.algorithms import Algorithm
 from gossipml.engines.virtual import run_virtual
-from gossipml.errors import ConfigError, GossipError
+from gossipml.errors import ConfigError, GossipError, nearest
 from gossipml.experiment import (
     AlgorithmSection,
     DataSection,
@@ -26,16 +28,25 @@ from gossipml.recording import Recording, ignore
 from gossipml.result import raise_if_none, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
     import networkx as nx
     from numpy.typing import ArrayLike
 
     from gossipml.data import Dataset
+    from gossipml.engines.stacked import Checkpoint
     from gossipml.recording import Listener
     from gossipml.result import Result
     from gossipml.topology import Topology
+
+    Progress: TypeAlias = Callable[[int], None]
+
+ENGINES = ("virtual", "stacked")
+
+
+def silent(rounds: int) -> None:
+    """Show no progress: the default."""
+    del rounds
 
 
 def simulate(
@@ -58,6 +69,7 @@ def simulate(
     out: Path | str | None = None,
     runs: Path | str | None = None,
     listen: Listener = ignore,
+    progress: Progress = silent,
     allow_isolation: bool = False,
 ) -> Result:
     """Run an experiment in this process, bit for bit as it runs over TCP.
@@ -66,8 +78,9 @@ def simulate(
     ----------
     experiment : Experiment or path, optional
         An experiment or its file. Otherwise the plain objects below describe one.
-    engine : {"virtual"}
-        ``virtual``: the production peer code on links in memory and a virtual clock.
+    engine : {"virtual", "stacked"}
+        ``virtual``: the production peer code on links in memory and a virtual clock;
+        ``stacked``: all peers as arrays, for many peers. Both end with the same bits.
     graph : networkx graph or Topology
         Who talks to whom; nodes are the peers.
     data : (X, y), Dataset or name of a source
@@ -82,6 +95,8 @@ def simulate(
         Keep a run folder: this one, or a new numbered one in ``runs``.
     listen : callable
         Called with every report of every peer as it comes.
+    progress : callable
+        ``stacked``: called with the number of rounds played, after each.
     allow_isolation : bool
         Let a peer train on when all its neighbours are gone.
 
@@ -102,8 +117,11 @@ def simulate(
     >>> result.parameters.shape
     (4, 15)
     """
-    if engine != "virtual":
-        raise ConfigError(f"engine: found {engine!r}, expected 'virtual'")
+    if engine not in ENGINES:
+        expected = " or ".join(map(repr, ENGINES))
+        raise ConfigError(
+            f"engine: found {engine!r}, expected {expected}{nearest(engine, ENGINES)}"
+        )
     if experiment is None:
         if graph is None or data is None:
             raise ConfigError("simulate: expected an experiment, or graph= and data=")
@@ -132,44 +150,132 @@ def simulate(
             raise ConfigError("simulate: give an experiment, or graph= and data=, not both")
         given = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
         parts = assembly.build_parts(given)
-    setups = parts.setups(given, allow_isolation=allow_isolation)
-    with Recording(given, "virtual", out=out, runs=runs, listen=listen) as recording:
-        begin = time.perf_counter()
+    play = _play_stacked if engine == "stacked" else _play_virtual
+    with Recording(given, engine, out=out, runs=runs, listen=listen) as recording:
         with threadpool_limits(1):  # the same sums in the same order as a process of its own
-            ends = run_virtual(
-                setups,
-                parts.network.topology,
-                conditions=given.network,
-                seed=given.seed,
-                report=recording.hear,
-            )
-        wall_s = time.perf_counter() - begin
-        finished = [
-            (setup.id, end.state)
-            for setup, end in zip(setups, ends.peers, strict=True)
-            if isinstance(end, Outcome)
-        ]
-        raise_if_none(finished, [end for end in ends.peers if isinstance(end, GossipError)])
-        if recording.folder is not None:
-            for peer, state in finished:
-                recording.folder.write_model(peer, state.arrays())
-                if ends.signal is not None:
-                    rounds = recording.history.finished[peer].rounds
-                    recording.folder.write_checkpoint(peer, state.arrays(), rounds)
-        return recording.finish(
-            summarise(
-                given,
-                parts,
-                recording.history,
-                {peer: state.x for peer, state in finished},
-                engine="virtual",
-                wall_s=wall_s,
-                virtual_s=ends.elapsed_s,
-                compared=baselines.compare(given, parts, recording.history),
-                signal=ends.signal,
-                run_dir=recording.path,
-            )
+            return play(given, parts, recording, allow_isolation=allow_isolation, progress=progress)
+
+
+def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = silent) -> Result:
+    """Go on with a simulation on the stacked engine from its checkpoint, in its own run folder.
+
+    It ends with the same bits as if it had never stopped.
+
+    Parameters
+    ----------
+    run : path
+        The run folder.
+    listen, progress : callable
+        As for :func:`simulate`.
+
+    Raises
+    ------
+    ConfigError
+        There is no checkpoint of a stack in it.
+    """
+    recording, checkpoint = Recording.reopen(Path(run), listen=listen)
+    with recording, threadpool_limits(1):
+        given = recording.experiment
+        parts = assembly.build_parts(given)
+        return _play_stacked(given, parts, recording, progress=progress, checkpoint=checkpoint)
+
+
+def _play_virtual(
+    given: Experiment,
+    parts: assembly.Parts,
+    recording: Recording,
+    *,
+    allow_isolation: bool,
+    progress: Progress,
+) -> Result:
+    del progress  # reports tell enough of few peers
+    setups = parts.setups(given, allow_isolation=allow_isolation)
+    begin = time.perf_counter()
+    ends = run_virtual(
+        setups,
+        parts.network.topology,
+        conditions=given.network,
+        seed=given.seed,
+        report=recording.hear,
+    )
+    wall_s = time.perf_counter() - begin
+    finished = [
+        (setup.id, end.state)
+        for setup, end in zip(setups, ends.peers, strict=True)
+        if isinstance(end, Outcome)
+    ]
+    raise_if_none(finished, [end for end in ends.peers if isinstance(end, GossipError)])
+    if recording.folder is not None:
+        for peer, state in finished:
+            recording.folder.write_model(peer, state.arrays())
+            if ends.signal is not None:
+                rounds = recording.history.finished[peer].rounds
+                recording.folder.write_checkpoint(peer, state.arrays(), rounds)
+    return recording.finish(
+        summarise(
+            given,
+            parts,
+            recording.history,
+            tuple(peer for peer, _ in finished),
+            np.stack([state.x for _, state in finished]),
+            engine="virtual",
+            wall_s=wall_s,
+            virtual_s=ends.elapsed_s,
+            compared=baselines.compare(given, parts, recording.history),
+            signal=ends.signal,
+            run_dir=recording.path,
         )
+    )
+
+
+def _play_stacked(
+    given: Experiment,
+    parts: assembly.Parts,
+    recording: Recording,
+    *,
+    allow_isolation: bool = True,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
+) -> Result:
+    del allow_isolation  # no neighbour can be lost here
+    from gossipml.engines import stacked
+
+    setup = parts.stack(given)
+    if not assembly.is_built_in(setup.algorithm, setup.model):
+        stacked.check_stackable(setup)
+    stacked.check_memory(setup)
+    begin = time.perf_counter()
+    ends = stacked.run_stacked(
+        setup,
+        report=recording.hear,
+        consensus=recording.agree,
+        progress=progress,
+        checkpoint=recording.keep,
+        checkpoint_every=given.checkpoint_every,
+        resume=checkpoint,
+    )
+    wall_s = time.perf_counter() - begin
+    if recording.folder is not None and setup.n <= given.evaluate_peers:
+        for peer, x in zip(setup.ids, ends.parameters, strict=True):
+            recording.folder.write_model(peer, {"x": x})
+    return recording.finish(
+        summarise(
+            given,
+            parts,
+            recording.history,
+            setup.ids,
+            ends.parameters,
+            engine="stacked",
+            wall_s=wall_s,
+            virtual_s=ends.elapsed_s,
+            compared=baselines.compare(given, parts, recording.history),
+            signal=ends.signal,
+            lost=(),
+            run_dir=recording.path,
+            traffic=ends.traffic,
+            node_rounds_per_s=ends.played / ends.playing_s if ends.playing_s else None,
+        )
+    )
 
 
 def _check_objects(graph: Any, model: Any, algorithm: Any) -> None:
@@ -195,7 +301,8 @@ def _parts_of_objects(
 ) -> assembly.Parts:
     if not isinstance(graph, topology.Topology):
         graph = topology.Topology.from_networkx(graph, getattr(graph, "name", "") or "given")
-    network = assembly.network_of(experiment, graph)
+    facts = None if isinstance(algorithm, str) else algorithm.facts
+    network = assembly.network_of(experiment, graph, facts)
     if isinstance(data, str):
         shards = assembly.load_shards(experiment, graph.n)
     else:

@@ -28,8 +28,18 @@ class Aggregator(ABC):
     linear: bool  # whether the mean over peers is preserved under doubly stochastic weights
 
     @abstractmethod
-    def combine(self, own: int, weights: Sequence[float], vectors: Sequence[Array]) -> Array:
-        """Combine ``vectors`` (each ``(m,)``, ascending peer order), of which ``own`` is ours."""
+    def combine(self, own: Any, weights: Sequence[Any], vectors: Sequence[Array]) -> Array:
+        """Combine the vectors of a neighbourhood, or of many equally large ones side by side.
+
+        Parameters
+        ----------
+        own : int, or ndarray of int, shape (k,)
+            Which of the vectors is the peer's own.
+        weights : sequence of float, or of ndarray (k, 1)
+            Mixing weights, one for each vector.
+        vectors : sequence of ndarray, shape (m,) or (k, m)
+            In ascending order of the peers that they came from.
+        """
 
 
 class Mean(Aggregator):
@@ -38,28 +48,33 @@ class Mean(Aggregator):
     name = "mean"
     linear = True
 
-    def combine(self, own: int, weights: Sequence[float], vectors: Sequence[Array]) -> Array:
+    def combine(self, own: Any, weights: Sequence[Any], vectors: Sequence[Array]) -> Array:
         del own
         return weighted_sum(weights, vectors)
 
 
-def weighted_sum(weights: Sequence[float], vectors: Sequence[Array]) -> Array:
-    """Return Σ_j w_j v_j for vectors ``(m,)`` of one dtype, summed in the order given.
+def weighted_sum(
+    weights: Sequence[Any], vectors: Sequence[Array], *, out: Array | None = None
+) -> Array:
+    """Return Σ_j w_j v_j for vectors ``(..., m)`` of one dtype, summed in the order given.
 
     acc starts at +0; then, for each j, acc = acc + dtype(w_j) · v_j with two roundings.
 
     >>> weighted_sum([0.5, 0.5], [np.float32([1, 2]), np.float32([3, 4])])
     array([2., 3.], dtype=float32)
     """
-    dtype = vectors[0].dtype.type
-    out = np.zeros_like(vectors[0])
-    product = np.empty(min(out.size, _CHUNK), dtype)
-    factors = [dtype(w) for w in weights]
-    for begin in range(0, out.size, _CHUNK):
-        acc = out[begin : begin + _CHUNK]
-        part = product[: acc.size]
+    dtype = vectors[0].dtype
+    out = np.empty(vectors[0].shape, dtype) if out is None else out
+    factors = [np.asarray(w, dtype) for w in weights]
+    length = out.shape[-1]
+    step = max(1, _CHUNK * length // max(1, out.size))
+    product = np.empty((*out.shape[:-1], min(length, step)), dtype)
+    for begin in range(0, length, step):
+        acc = out[..., begin : begin + step]
+        part = product[..., : acc.shape[-1]]
+        acc[...] = 0
         for w, v in zip(factors, vectors, strict=True):
-            np.multiply(v[begin : begin + _CHUNK], w, out=part)
+            np.multiply(v[..., begin : begin + step], w, out=part)
             np.add(acc, part, out=acc)
     return out
 

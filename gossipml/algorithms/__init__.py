@@ -38,8 +38,10 @@ from gossipml.algorithms.base import (
 )
 from gossipml.algorithms.baselines import Centralised as Centralised
 from gossipml.algorithms.baselines import Isolated as Isolated
+from gossipml.algorithms.choco_sgd import ChocoSGD as ChocoSGD
 from gossipml.algorithms.d_psgd import DPSGD as DPSGD
 from gossipml.algorithms.d_psgd import DPSGDCTA as DPSGDCTA
+from gossipml.algorithms.gradient_tracking import GradientTracking as GradientTracking
 from gossipml.algorithms.learning_rate import (
     LEARNING_RATES as LEARNING_RATES,
 )
@@ -77,9 +79,14 @@ from gossipml.algorithms.optimizers import (
 from gossipml.algorithms.optimizers import (
     Optimizer as Optimizer,
 )
+from gossipml.algorithms.problem import BlockProblem as BlockProblem
 from gossipml.algorithms.problem import Problem as Problem
+from gossipml.algorithms.push_sum import PushSumSGD as PushSumSGD
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
-    algorithm.name: algorithm for algorithm in (DPSGD, DPSGDCTA, LocalSGD, Isolated, Centralised)
-}
+    algorithm.name: algorithm
+    for algorithm in (
+        DPSGD, DPSGDCTA, LocalSGD, GradientTracking, ChocoSGD, PushSumSGD, Isolated, Centralised,
+    )
+}  # fmt: skip
 """Registered methods by their papers' names."""

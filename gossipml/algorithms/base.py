@@ -108,6 +108,8 @@ class Facts:
     requests: int = 1  # yields a round
     scalars: int = 0  # further numbers sent with them
     pooled: bool = False  # wants all the data in one place: a baseline
+    static: bool = False  # needs the same W in every round
+    compresses: bool = False  # sends what its own compressor, the field ``compress``, made
 
 
 @dataclass(kw_only=True)

@@ -82,15 +82,15 @@ class Adam(Optimizer):
             )
 
     def init(self, x0: Array) -> dict[str, Array]:
-        return {"m": np.zeros_like(x0), "v": np.zeros_like(x0), "k": np.zeros((), np.int64)}
+        steps = np.zeros((*x0.shape[:-1], 1), np.int64)  # of each peer
+        return {"m": np.zeros_like(x0), "v": np.zeros_like(x0), "k": steps}
 
     def direction(self, s: State, g: Array) -> Array:
         s.k = s.k + 1
         s.m = self.beta1 * s.m + (1 - self.beta1) * g
         s.v = self.beta2 * s.v + (1 - self.beta2) * g * g
-        k = int(s.k)
-        m = s.m / (1 - self.beta1**k)
-        v = s.v / (1 - self.beta2**k)
+        m = s.m / (1 - self.beta1**s.k).astype(g.dtype)
+        v = s.v / (1 - self.beta2**s.k).astype(g.dtype)
         return m / (np.sqrt(v) + self.epsilon)
 
 

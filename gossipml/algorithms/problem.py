@@ -1,12 +1,22 @@
-"""What one peer minimises: a model on its own samples, in minibatches of its own seed."""
+"""What peers minimise: a model on their own samples, in minibatches of their own seeds.
+
+:class:`Problem` is one peer's, :class:`BlockProblem` that of many peers at once; both draw the
+same minibatches and compute the same gradients, bit for bit.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gossipml import seeds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
     from gossipml.algorithms.base import Array
     from gossipml.models import Model
 
@@ -33,6 +43,7 @@ class Problem:
         self.seed, self.peer, self.batch_size = seed, peer, batch_size
         self.round = 0
         self.draws = 0
+        self.gradients = 0  # computed so far
 
     def begin(self, round: int) -> None:
         """Start a round: its draws depend on nothing that came before."""
@@ -41,6 +52,7 @@ class Problem:
     def gradient(self, x: Array) -> Array:
         """Return the gradient ``(P,)`` at ``x`` on the next minibatch of this round."""
         X, y = self._batch()
+        self.gradients += 1
         return self.model.gradient(x, X, y)
 
     def loss(self, x: Array) -> float:
@@ -54,3 +66,79 @@ class Problem:
         self.draws += 1
         chosen = seeds.integers(start, self.batch_size, len(self.X))
         return self.X[chosen], self.y[chosen]
+
+
+class BlockProblem:
+    """The local objectives of a block of k peers, side by side.
+
+    Parameters
+    ----------
+    model : Model
+    X, y : ndarray, shape (N, *features) and (N,) or (N, d)
+        Samples of these peers and perhaps of others.
+    starts, sizes : ndarray of int64, shape (k,)
+        Peer i's samples are ``X[starts[i] : starts[i] + sizes[i]]``; they may overlap.
+    peers : ndarray of int64, shape (k,)
+        Their numbers: minibatches are drawn as :class:`Problem` draws them.
+    seed, batch_size
+        As for :class:`Problem`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        X: Array,
+        y: Array,
+        *,
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        peers: NDArray[np.int64],
+        seed: int,
+        batch_size: int | None,
+    ) -> None:
+        self.model, self.X, self.y = model, X, y
+        self.starts, self.sizes, self.peers = starts, sizes, peers
+        self.seed, self.batch_size = seed, batch_size
+        self.round: int | NDArray[np.int64] = 0
+        self.draws = 0
+        self.gradients = 0  # computed so far by each peer
+
+    def begin(self, round: int | NDArray[np.int64]) -> None:
+        """Start a round; an array (k,) if the peers are not all in the same one."""
+        self.round, self.draws = round, 0
+
+    def gradient(self, x: Array) -> Array:
+        """Return the gradients ``(k, P)`` at ``x`` on the next minibatches of this round."""
+        self.gradients += 1
+        if self.batch_size is None:
+            gradients = np.empty_like(x)
+            for rows, X, y in self._by_size():
+                gradients[rows] = self.model.gradient(x[rows], X, y)
+            return gradients
+        start = seeds.stream(self.seed, "batch", self.peers, self.round, self.draws)
+        self.draws += 1
+        chosen = seeds.integers(start, self.batch_size, self.sizes)
+        chosen += self.starts[:, None]
+        # The indices are in range; "clip" spares numpy a copy to be able to raise.
+        X = self.X.take(chosen, axis=0, mode="clip")
+        return self.model.gradient(x, X, self.y.take(chosen, axis=0, mode="clip"))
+
+    def loss(self, x: Array) -> Array:
+        """Return the losses ``(k,)`` at ``x``, each on all samples of its peer."""
+        losses = np.empty(len(x), np.float64)
+        for rows, X, y in self._by_size():
+            losses[rows] = self.model.loss(x[rows], X, y)
+        return losses
+
+    def _by_size(self) -> Iterator[tuple[Any, Array, Array]]:
+        """Yield (rows, X, y) for the peers that have equally many samples."""
+        for size in np.unique(self.sizes).tolist():
+            rows = np.flatnonzero(self.sizes == size)
+            starts = self.starts[rows]
+            begin, end = int(starts[0]), int(starts[0]) + size * len(rows)
+            if (np.diff(starts) == size).all():  # one after the other: no copy needed
+                X, y = (a[begin:end].reshape(-1, size, *a.shape[1:]) for a in (self.X, self.y))
+            else:
+                every = starts[:, None] + np.arange(size)
+                X, y = self.X.take(every, axis=0), self.y.take(every, axis=0)
+            yield slice(None) if len(rows) == len(self.sizes) else rows, X, y

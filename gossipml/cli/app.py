@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossipml
-from gossipml.cli import inspecting, topology, training
+from gossipml.cli import comparing, inspecting, topology, training
 
 app = typer.Typer(
     name="gossipml",
@@ -40,6 +40,7 @@ app.command()(training.run)
 app.command()(training.simulate)
 app.command()(training.peer)
 app.command()(inspecting.check)
-app.command()(inspecting.plot)
+app.command()(comparing.plot)
+app.command()(comparing.compare)
 app.command()(inspecting.partition)
 app.add_typer(topology.app, name="topology")

@@ -1,4 +1,4 @@
-"""``check``, ``plot`` and ``partition``: commands that look, and train nothing."""
+"""``check`` and ``partition``: what a run will take, and its data in files. Nothing trains."""
 
 from __future__ import annotations
 
@@ -24,28 +24,6 @@ def check(file: File, set_: Set = None, seed: Seed = None, json: Json = False) -
         print_json(found)
     else:
         _print_forecast(found)
-    return 0
-
-
-def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
-    out: Annotated[
-        Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.", metavar="FILE")
-    ] = None,
-    json: Json = False,
-) -> int:
-    """Draw accuracy and consensus distance over rounds, of one run or of several."""
-    from gossipml.observe.plots import plot_run, plot_runs
-    from gossipml.observe.reading import read_run
-
-    read = [read_run(path) for path in runs]
-    if len(read) == 1:
-        target = out or read[0].path / "plots" / "run.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path = plot_run(read[0], target, title=read[0].name)
-    else:
-        path = plot_runs(read, out or Path("runs.png"))
-    print_json({"plot": str(path)}) if json else print(path)
     return 0
 
 

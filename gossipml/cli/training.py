@@ -48,8 +48,10 @@ def run(
 ) -> int:
     """Train for real: one process for each peer on this machine, over TCP."""
     from gossipml import deployment
+    from gossipml.experiment import load_experiment
 
-    experiment, table = _prepare(file, set_, seed, quiet=quiet)
+    experiment = load_experiment(file, overrides=set_ or (), seed=seed)
+    table = _table(experiment, quiet=quiet)
     with table:
         listen = _also_tell(table, verbose=verbose and not quiet)
         result = deployment.run(experiment, out, listen=listen, allow_isolation=allow_isolation)
@@ -57,13 +59,22 @@ def run(
 
 
 def simulate(
-    file: File,
+    file: Annotated[
+        Path | None, typer.Argument(help="Experiment file (TOML).", metavar="FILE")
+    ] = None,
     engine: Annotated[
-        Literal["virtual"], typer.Option(help="virtual: the peers' own code on a virtual clock.")
+        Literal["virtual", "stacked"],
+        typer.Option(
+            help="virtual: the peers' own code on a virtual clock. stacked: all peers as arrays."
+        ),
     ] = "virtual",
     set_: Set = None,
     seed: Seed = None,
     out: Out = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with a stopped stacked run, instead of FILE.", metavar="RUN"),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -71,17 +82,41 @@ def simulate(
 ) -> int:
     """Run the same experiment in one process, with the same result."""
     from gossipml import simulation
+    from gossipml.experiment import load_experiment
+    from gossipml.observe.bar import RoundBar
 
-    experiment, table = _prepare(file, set_, seed, quiet=quiet)
-    with table:
-        result = simulation.simulate(
-            experiment,
-            engine=engine,
-            out=out,
-            runs="runs",
-            listen=_also_tell(table, verbose=verbose and not quiet),
-            allow_isolation=allow_isolation,
-        )
+    if resume is not None:
+        if file is not None or set_ or seed is not None or out is not None:
+            raise ConfigError("--resume: found beside FILE, --set, --seed or --out; it keeps all")
+        experiment = load_experiment(resume / "experiment.toml")
+    elif file is None:
+        raise ConfigError("simulate: expected FILE, or --resume RUN")
+    else:
+        experiment = load_experiment(file, overrides=set_ or (), seed=seed)
+    if engine == "virtual" and resume is None:
+        table = _table(experiment, quiet=quiet)
+        with table:
+            result = simulation.simulate(
+                experiment,
+                out=out,
+                runs="runs",
+                listen=_also_tell(table, verbose=verbose and not quiet),
+                allow_isolation=allow_isolation,
+            )
+        return finish(result, json=json, quiet=quiet, plot=True)
+    peers = experiment.topology.peers or 1
+    with RoundBar(peers, experiment.rounds, title=experiment.name, quiet=quiet) as bar:
+        if resume is not None:
+            result = simulation.resume(resume, listen=bar.update, progress=bar.advance)
+        else:
+            result = simulation.simulate(
+                experiment,
+                engine=engine,
+                out=out,
+                runs="runs",
+                listen=bar.update,
+                progress=bar.advance,
+            )
     return finish(result, json=json, quiet=quiet, plot=True)
 
 
@@ -129,17 +164,13 @@ def peer(
     return finish(result, json=json, quiet=quiet, plot=False)
 
 
-def _prepare(
-    file: Path, overrides: list[str] | None, seed: int | None, *, quiet: bool
-) -> tuple[Experiment, LiveTable]:
-    """Return the experiment and the table that will show it."""
+def _table(experiment: Experiment, *, quiet: bool) -> LiveTable:
+    """Return the table that will show the peers of a run."""
     from gossipml import assembly
-    from gossipml.experiment import load_experiment
     from gossipml.observe.progress import LiveTable
 
-    experiment = load_experiment(file, overrides=overrides or (), seed=seed)
     ids = assembly.build_topology(experiment).ids
-    return experiment, LiveTable(ids, experiment.rounds, title=experiment.name, quiet=quiet)
+    return LiveTable(ids, experiment.rounds, title=experiment.name, quiet=quiet)
 
 
 def _also_tell(table: LiveTable, *, verbose: bool) -> Callable[[Report], None]:

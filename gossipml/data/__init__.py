@@ -10,6 +10,7 @@ from gossipml.data.partition import (
     partition,
     partition_options,
 )
+from gossipml.data.parts import Parts, PartView
 from gossipml.data.sources import SOURCES, load_source, source_options
 from gossipml.data.split import train_test
 
@@ -18,7 +19,9 @@ __all__ = [
     "READERS",
     "SOURCES",
     "Dataset",
+    "PartView",
     "PartitionFacts",
+    "Parts",
     "describe_partition",
     "from_arrays",
     "load_source",

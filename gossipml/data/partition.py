@@ -1,7 +1,7 @@
 """Which peer holds which samples: a function of the data, the seed and the options alone.
 
 A partitioner returns the owner of each sample. So no sample can be lost or held twice, and
-every peer can compute its own part by itself.
+every peer can compute its own part by itself. Only in a ``window`` do peers share samples.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gossipml.data.parts import Parts
 from gossipml.errors import ConfigError, DataError, nearest
 from gossipml.plugins import check_options, option_names
-from gossipml.seeds import generator
+from gossipml.seeds import generator, integers, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Owners = NDArray[np.int64]
 
-_GIVEN = frozenset({"dataset", "peers", "rng"})
+_GIVEN = frozenset({"dataset", "peers", "rng", "seed"})
 _BINS = 10  # of regression targets, where a partition goes by label
 
 
@@ -37,7 +38,7 @@ def partition(
     *,
     min_samples: int = 1,
     **options: Any,
-) -> list[NDArray[np.int64]]:
+) -> Parts:
     """Divide the samples among the peers.
 
     Partitions by label (``dirichlet``, ``shards``) divide regression targets into ten bins of
@@ -61,8 +62,9 @@ def partition(
 
     Returns
     -------
-    list of ndarray
-        Sorted indices for each peer; together, every sample once.
+    Parts
+        A sequence of sorted indices for each peer; together every sample once, but for
+        ``window``, whose peers share samples.
 
     Raises
     ------
@@ -81,6 +83,8 @@ def partition(
     checked = check_options(function, options, "data", _GIVEN)
     if peers < 1 or min_samples < 1:
         raise ConfigError(f"data: found {peers} peers and min_samples {min_samples}, expected >= 1")
+    if name == "window":
+        return _window(dataset, peers, seed, **checked)
     if len(dataset) < peers * min_samples:
         raise DataError(
             f"data.partition: found {len(dataset)} samples for {peers} peers, "
@@ -92,8 +96,7 @@ def partition(
         _check_sizes(name, owners, peers, min_samples)
     else:
         _even_out(owners, peers, min_samples, rng)
-    sizes = np.bincount(owners, minlength=peers)
-    return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes)[:-1])
+    return Parts.of_owners(owners, peers)
 
 
 def part(
@@ -102,12 +105,12 @@ def part(
     """Return one peer's part of :func:`partition`: what a peer computes about itself."""
     if not 0 <= peer < peers:
         raise ConfigError(f"data.partition: found peer {peer}, expected 0 to {peers - 1}")
-    return partition(name, dataset, peers, seed, **options)[peer]
+    return np.asarray(partition(name, dataset, peers, seed, **options)[peer])
 
 
 def partition_options(name: str) -> frozenset[str]:
     """Return the options that this partition takes; raise ConfigError if it is unknown."""
-    return option_names(_find(name), _GIVEN) | {"min_samples"}
+    return option_names(_find(name), _GIVEN) | ({"min_samples"} if name != "window" else set())
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,7 @@ class PartitionFacts:
         return float(np.abs(each - everyone).sum(axis=1).mean() / 2)
 
 
-def describe_partition(parts: list[NDArray[np.int64]], dataset: Dataset) -> PartitionFacts:
+def describe_partition(parts: Sequence[NDArray[np.int64]], dataset: Dataset) -> PartitionFacts:
     """Count the samples and labels that each peer holds."""
     labels = _labels(dataset)
     classes = dataset.classes or int(labels.max()) + 1
@@ -222,13 +225,30 @@ def _given(dataset: Dataset, peers: int, rng: np.random.Generator) -> Owners:
     return groups.astype(np.int64)
 
 
-PARTITIONERS: dict[str, Callable[..., Owners]] = {
+def _window(dataset: Dataset, peers: int, seed: int, *, samples_per_peer: int = 100) -> Parts:
+    """Let each peer hold a window of consecutive samples, at a random place of the shared pool.
+
+    Windows overlap, so a million peers need no more memory than the pool.
+    """
+    total = len(dataset)
+    if not 1 <= samples_per_peer <= total:
+        raise ConfigError(
+            f"data.samples_per_peer: found {samples_per_peer}, expected 1 to {total}, "
+            "the samples of the pool"
+        )
+    drawn = integers(stream(seed, "window", np.arange(peers)), 1, total - samples_per_peer + 1)
+    sizes = np.full(peers, samples_per_peer, np.int64)
+    return Parts(np.arange(total), drawn[:, 0], sizes)
+
+
+PARTITIONERS: dict[str, Callable[..., Any]] = {
     "iid": _iid,
     "dirichlet": _dirichlet,
     "shards": _shards,
     "quantity-skew": _quantity_skew,
     "by-group": _by_group,
     "given": _given,
+    "window": _window,
 }
 _FIXED = frozenset({"by-group", "given"})
 

@@ -25,6 +25,7 @@ SOURCES: dict[str, Callable[..., Dataset]] = {
     "quadratics": synthetic.quadratics,
     "least-squares": synthetic.least_squares,
     "logistic": synthetic.logistic,
+    "teacher": synthetic.teacher,
 }
 
 

@@ -13,6 +13,8 @@ from gossipml.seeds import generator
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PIECE = 100_000  # samples that get their labels at a time
+
 
 def quadratics(
     *,
@@ -126,6 +128,41 @@ def logistic(
     y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
     optimum = _softmax_optimum(X.astype(np.float64), y, classes, l2)
     return Dataset(X, y, classes, "logistic", optimum=optimum)
+
+
+def teacher(
+    *,
+    seed: int,
+    dtype: str = "float32",
+    samples: int = 100_000,
+    features: int = 100,
+    classes: int = 10,
+    noise: float = 0.0,
+) -> Dataset:
+    """Make a large classification quickly: labels drawn from the softmax of a linear teacher.
+
+    Parameters
+    ----------
+    samples, features, classes
+        Sizes; the features are independent standard normal columns.
+    noise
+        Share of the labels that are replaced by a random one.
+    """
+    for option, value, least in (("samples", samples, 1), ("features", features, 1)):
+        _at_least(option, value, least)
+    _at_least("classes", classes, 2)
+    if not 0 <= noise <= 1:
+        raise ConfigError(f"data.noise: found {noise}, expected a number in [0, 1]")
+    rng = generator(seed, "data")
+    weights = rng.standard_normal((features, classes), np.float32)
+    X = rng.standard_normal((samples, features), np.float32)
+    y = np.empty(samples, np.int64)
+    for begin in range(0, samples, _PIECE):
+        scores = X[begin : begin + _PIECE] @ weights
+        y[begin : begin + _PIECE] = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+    if noise:
+        y = np.where(rng.random(samples) < noise, rng.integers(classes, size=samples), y)
+    return Dataset(X.astype(dtype, copy=False), y, classes, "teacher")
 
 
 def _softmax_optimum(

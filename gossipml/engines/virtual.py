@@ -189,9 +189,11 @@ class VirtualWorld:
     def _link(self, sender: int, receiver: int) -> tuple[float, float]:
         """Return seconds of latency and seconds a byte of one direction of an edge."""
         conditions, topology = self.conditions, self.topology
-        forward = not topology.directed or receiver in topology.receivers(sender)
-        edge = topology.edge(*((sender, receiver) if forward else (receiver, sender)))
-        latency, bandwidth = topology.latency_ms[edge], topology.bandwidth_mbps[edge]
+        latency = bandwidth = math.nan
+        if receiver in topology.neighbours(sender):  # a schedule may link others too
+            forward = not topology.directed or receiver in topology.receivers(sender)
+            edge = topology.edge(*((sender, receiver) if forward else (receiver, sender)))
+            latency, bandwidth = topology.latency_ms[edge], topology.bandwidth_mbps[edge]
         if math.isnan(latency):
             latency = conditions.latency_ms
         if math.isnan(bandwidth):

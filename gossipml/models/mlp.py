@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gossipml.models.base import Model, at_least, mean_samples, sum_samples
+from gossipml.models.affine import affine_back, affine_gradient, affine_scores
+from gossipml.models.base import Model, at_least, mean_samples
 from gossipml.models.losses import CROSS_ENTROPY, SQUARED
 
 if TYPE_CHECKING:
@@ -79,23 +80,28 @@ class MLP(Model):
     def gradient(self, x: NDArray[Any], X: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
         x, X, y = self.flat_arrays(x, X, y)
         inputs, scores = self._forward(x, X)
-        slope = self.objective.slope(scores, y) / X.shape[-2]
-        layers = list(zip(inputs, self._layers(x), self.shapes, strict=True))
-        parts: list[NDArray[Any]] = []
-        for index, (given, (w, _), shape) in reversed(list(enumerate(layers))):
-            by_weight = np.matmul(given.swapaxes(-1, -2), slope)
-            flat = by_weight.reshape(*by_weight.shape[:-2], prod(shape)) + self.l2 * w
-            parts[:0] = [flat, sum_samples(slope)]
+        slope = self.objective.slope(scores, y)
+        gradient = np.empty((*slope.shape[1:-1], self.size), slope.dtype)
+        layers = list(
+            zip(inputs, self._layers(x), self._layers(gradient), self.shapes, strict=True)
+        )
+        for index, (given, (w, _), (by_weight, by_bias), shape) in reversed(
+            list(enumerate(layers))
+        ):
+            affine_gradient(given, slope, by_weight, by_bias)
+            if self.l2:
+                by_weight += self.l2 * w
             if index > 0:
                 W = w.reshape(*w.shape[:-1], *shape)
-                slope = np.matmul(slope, W.swapaxes(-1, -2)) * self._steepness(given)
-        return np.concatenate(parts, axis=-1)
+                back = affine_back(slope, W) * self._steepness(given)
+                slope = np.ascontiguousarray(np.moveaxis(back, -1, 0))
+        return gradient
 
     def accuracy(self, x: NDArray[Any], X: NDArray[Any], y: NDArray[Any]) -> NDArray[Any] | None:
         if self.classes is None:
             return None
         x, X, y = self.flat_arrays(x, X, y)
-        return mean_samples(self._forward(x, X)[1].argmax(-1) == y)
+        return mean_samples(self._forward(x, X)[1].argmax(axis=0) == y)
 
     def _layers(self, x: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield the flat weights (..., rows * columns) and the biases (..., columns)."""
@@ -106,13 +112,14 @@ class MLP(Model):
             start = middle + columns
 
     def _forward(self, x: NDArray[Any], X: NDArray[Any]) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-        """Return the input of each layer, and the scores."""
+        """Return the input of each layer (..., B, inputs), and the class-major scores."""
         inputs: list[NDArray[Any]] = []
         scores = X
         for shape, (w, b) in zip(self.shapes, self._layers(x), strict=True):
-            inputs.append(self._activate(scores) if inputs else X)
-            W = w.reshape(*w.shape[:-1], *shape)
-            scores = np.matmul(inputs[-1], W) + b[..., None, :]
+            if inputs:
+                scores = self._activate(np.ascontiguousarray(np.moveaxis(scores, 0, -1)))
+            inputs.append(scores)
+            scores = affine_scores(scores, w.reshape(*w.shape[:-1], *shape), b)
         return inputs, scores
 
     def _activate(self, values: NDArray[Any]) -> NDArray[Any]:

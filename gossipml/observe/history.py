@@ -23,8 +23,9 @@ Column: TypeAlias = list[float | None]
 """One number a round, None where nobody reported it."""
 
 ColumnName: TypeAlias = Literal[
-    "accuracy", "loss", "train_loss", "bytes_sent", "bytes_received", "payload_bytes_sent", "t_s"
-]
+    "accuracy", "loss", "train_loss", "bytes_sent", "bytes_received", "payload_bytes_sent",
+    "gradients", "t_s",
+]  # fmt: skip
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +171,8 @@ class History:
         """Return one list for each column, one row a round: ready for ``pandas.DataFrame``.
 
         Columns: ``round``, ``peers`` (how many reported), ``consensus_distance``, and
-        ``<name>_mean``, ``_min``, ``_max`` for accuracy, losses, bytes and ``t_s``.
+        ``<name>_mean``, ``_min``, ``_max`` for accuracy, losses, bytes,
+        ``gradients`` and ``t_s``.
         """
         columns: dict[str, list[Any]] = {
             "round": self.rounds(),

@@ -1,6 +1,6 @@
 """Pictures of runs over rounds: how good the peers are, and how far they are from agreeing.
 
-Draws on figures of its own, never through pyplot: no window, no state shared with the caller.
+For single runs: the bands go from the worst peer to the best. ``figures`` draws groups of runs.
 """
 
 from __future__ import annotations
@@ -11,28 +11,24 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from gossipml.errors import ConfigError, MissingExtraError
+from gossipml.errors import ConfigError
+from gossipml.observe import style
+from gossipml.observe.bounds import bound
 from gossipml.observe.history import Column, Curve, History
+from gossipml.observe.style import COLOURS, DASHES, GREY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from gossipml.observe.reading import Run
 
 Measure: TypeAlias = Literal["accuracy", "loss"]
 
-FORMATS = (".png", ".svg", ".pdf")
-
-# Okabe and Ito 2008, "Color Universal Design": told apart by colour-blind readers. Their yellow
-# is left out, too light on paper. Dashes tell the lines apart in black and white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_DASHES = ("-", "--", "-.", ":")
 _BASELINES = {"centralised": ("#000000", "--"), "isolated": ("#D55E00", "-.")}
-_GREY = "#555555"
+_BOUND: dict[str, Any] = {"linestyle": (0, (5, 2.5)), "linewidth": 0.8}
 _FONT_SIZE = 9.0
 _LONGEST_LABEL = 22
 _ROOM = 9  # labels that fit beside the lower panel
@@ -52,7 +48,9 @@ class _Line:
     high: Column | None = None
 
 
-def plot_run(run: Run | History, path: Path | str, title: str = "") -> Path:
+def plot_run(
+    run: Run | History, path: Path | str, title: str = "", *, shrink: float | None = None
+) -> Path:
     """Draw one run: test accuracy against its baselines, and consensus distance, over rounds.
 
     Where the model has no accuracy, the test loss is drawn. The line is the mean of the peers,
@@ -66,6 +64,10 @@ def plot_run(run: Run | History, path: Path | str, title: str = "") -> Path:
         File to write; its extension says what: .png, .svg or .pdf.
     title
         Above the picture.
+    shrink
+        What a round of mixing leaves of a disagreement at most, as
+        :func:`gossipml.observe.bounds.shrink` finds it: draws the bound from the first distance
+        on that is not zero.
 
     Raises
     ------
@@ -78,13 +80,14 @@ def plot_run(run: Run | History, path: Path | str, title: str = "") -> Path:
     curve = history.curve()
     measure = _measure([curve])
     people = len(history.peers())
-    lines = [_line("peers" if people > 1 else "peer", _COLOURS[0], "-", curve, measure, band=True)]
+    lines = [_line("peers" if people > 1 else "peer", COLOURS[0], "-", curve, measure, band=True)]
     for k, (name, baseline) in enumerate(history.baselines.items()):
-        colour, dash = _BASELINES.get(name, (_COLOURS[2 + k % 5], ":"))
+        colour, dash = _BASELINES.get(name, (COLOURS[2 + k % 5], ":"))
         lines.append(_line(name, colour, dash, baseline, measure))
-    agreement = _Line("", _COLOURS[0], "-", curve.rounds, history.consensus())
+    agreement = _Line("", COLOURS[0], "-", curve.rounds, history.consensus())
     who = f"mean of {people} peers, band from worst to best" if people > 1 else "one peer"
-    return _draw(lines, [agreement], measure, Path(path), who=who, title=title)
+    limit = None if shrink is None else bound(curve.rounds, history.consensus(), shrink)
+    return _draw(lines, [agreement], measure, Path(path), who=who, title=title, limit=limit)
 
 
 def plot_runs(
@@ -124,8 +127,8 @@ def plot_runs(
     measure = _measure(curves)
     lines, agreements = [], []
     for k, (name, history, curve) in enumerate(zip(names, histories, curves, strict=True)):
-        colour = _COLOURS[k % len(_COLOURS)]
-        dash = _DASHES[(k + 2 * (k // len(_COLOURS))) % len(_DASHES)]  # 28 differ
+        colour = COLOURS[k % len(COLOURS)]
+        dash = DASHES[(k + 2 * (k // len(COLOURS))) % len(DASHES)]  # 28 differ
         lines.append(_line(name, colour, dash, curve, measure, band=len(runs) <= 3))
         agreements.append(_Line(name, colour, dash, curve.rounds, history.consensus()))
     who = "mean of the peers" + (", band from worst to best" if len(runs) <= 3 else "")
@@ -171,30 +174,19 @@ def _draw(
     *,
     who: str,
     title: str,
+    limit: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> Path:
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"cannot draw {path.name!r}; expected one of {', '.join(FORMATS)}")
+    target = style.picture_path(path)
     taller = max(1.0, max(len(lines), len(agreements)) / _ROOM)
-    figure = _figure(taller)
+    figure = style.new_figure(7.0, 5.6 * taller)
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold", parse_math=False)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _draw_measure(above, lines, measure, who, gap=0.08 / taller)
     _draw_agreement(below, agreements, gap=0.115 / taller)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=200)
-    except OSError as e:
-        raise ConfigError(f"cannot write {path}: {e.strerror or e}") from e
-    return path
-
-
-def _figure(taller: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "standard") from None
-    return Figure(figsize=(7.0, 5.6 * taller), layout="constrained", facecolor="white")
+    if limit is not None and below.get_yscale() == "log":
+        _draw_bound(below, *limit)
+    return style.save(figure, target, dpi=200)
 
 
 def _draw_measure(
@@ -223,8 +215,19 @@ def _draw_agreement(axes: Axes, lines: list[_Line], *, gap: float) -> None:
         known = any(len(_finite(line.mean)) for line in lines)
         axes.set(ylabel="distance", yticks=[])
         said = "zero throughout" if known else "not recorded"
-        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", color=_GREY,
+        axes.text(0.5, 0.5, said, transform=axes.transAxes, ha="center", color=GREY,
                   bbox={"facecolor": "white", "edgecolor": "none"})  # fmt: skip
+
+
+def _draw_bound(axes: Axes, rounds: NDArray[np.float64], most: NDArray[np.float64]) -> None:
+    """Draw what mixing alone would leave at most, as far as there are measured distances."""
+    low, high = axes.get_ylim()
+    axes.plot(rounds, most, color=COLOURS[0], **_BOUND)
+    axes.set_ylim(low / 2, high)  # the bound goes on falling
+    axes.plot([1.015, 1.06], [0.12, 0.12], transform=axes.transAxes, color=COLOURS[0],
+              clip_on=False, **_BOUND)  # fmt: skip
+    axes.text(1.07, 0.12, "bound\n(spectral gap)", transform=axes.transAxes, va="center",
+              color=COLOURS[0], fontsize=_FONT_SIZE - 1)  # fmt: skip
 
 
 def _draw_line(axes: Axes, line: _Line, scale: float) -> None:
@@ -242,10 +245,8 @@ def _draw_line(axes: Axes, line: _Line, scale: float) -> None:
 def _dress(axes: Axes, heading: str, ylabel: str) -> None:
     axes.set_title(heading, loc="left", fontsize=_FONT_SIZE + 1)
     axes.set_ylabel(ylabel, fontsize=_FONT_SIZE)
-    axes.tick_params(labelsize=_FONT_SIZE - 1)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=_FONT_SIZE - 1, which="both")
+    style.plain_axes(axes)
     axes.margins(x=0.01)
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
 

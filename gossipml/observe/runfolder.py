@@ -54,6 +54,7 @@ class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int
     bytes_received: int
     payload_bytes_sent: int
+    gradients: int = 0
 
 
 class ConsensusLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +175,32 @@ class RunFolder:
             path.parent.mkdir(exist_ok=True)
         named: dict[str, Any] = {**arrays, "round": np.int64(round)}
         return _replace(path, lambda f: np.savez(f, **named))
+
+    def read_checkpoint(self, peer: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a checkpoint, its ``round`` among them.
+
+        Raises
+        ------
+        ConfigError
+            If there is none, or it is damaged.
+        """
+        path = self.path / "checkpoints" / f"{file_name(peer)}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except FileNotFoundError:
+            raise ConfigError(f"no checkpoint {path}; expected one to go on from") from None
+        except Exception as e:  # zipfile and numpy have many ways to say it
+            raise ConfigError(f"{path} is not a whole checkpoint: {e}") from None
+
+    def cut_back(self, round: int) -> None:
+        """Drop what was recorded after ``round`` rounds: a run goes on from there."""
+        decoder = msgspec.json.Decoder(MetricsLine)
+        lines = (self.path / METRICS).read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        kept = b"".join(line for line in whole if decoder.decode(line).round <= round)
+        _replace(self.path / METRICS, lambda f: f.write(kept))
+        _replace(self.path / EVENTS, lambda f: f.write(b""))
 
     def write_mean_model(self, x: NDArray[np.floating]) -> None:
         """Write the mean parameters ``(P,)`` of the peers to ``model.npz``, as ``x``."""

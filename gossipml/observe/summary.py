@@ -6,6 +6,7 @@ Records and plain arithmetic only: no files, no clock, no drawing.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -62,7 +63,7 @@ class TopologySummary(msgspec.Struct, frozen=True):
     graph: str  # its name, or the file it came from
     nodes: int
     edges: int
-    spectral_gap: float
+    spectral_gap: float | None  # None for large graphs, where it takes too long
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,10 +85,32 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     payload_bytes_sent: int  # the part of it that is model
     wall_s: float
     virtual_s: float | None = None
+    node_rounds_per_s: float | None = None  # rounds of all peers in a second, without evaluation
+    peak_rss_mb: float | None = None  # most memory that this process held, in MB
     lost_peers: list[str] = msgspec.field(default_factory=list)
     stopped: bool = False  # by a signal, before the last round
     model_sha256: dict[str, str] = msgspec.field(default_factory=dict)  # by peer id
     run_dir: str | None = None
+
+
+def evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Return which of n peers to measure: all, or ``most`` evenly chosen ones.
+
+    >>> evenly(10, 3).tolist()
+    [0, 3, 6]
+    """
+    count = min(n, most)
+    return np.arange(count, dtype=np.int64) * n // max(1, count)
+
+
+def peak_rss_mb() -> float | None:
+    """Return the most memory that this process has held, in MB (10**6 bytes); None if unknown."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def consensus_distance(x: NDArray[np.floating]) -> float:

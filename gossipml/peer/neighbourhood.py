@@ -115,7 +115,7 @@ class Neighbourhood:
                 link.post(_message(turn, b""))
                 continue
             self._check_arrays((array,))
-            body = memoryview(bytearray(array.nbytes))
+            body = memoryview(bytearray(self._nbytes((array,))))
             self.setup.compressor.encode([array], body)
             link.post(_message(turn, body))
         await self._gather(turn)
@@ -157,6 +157,16 @@ class Neighbourhood:
                 f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
                 f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"
             )
+        if self._nbytes(arrays) > self.setup.max_body:  # cut up, arrays may take more bytes
+            found = ", ".join(str(array.size) for array in arrays)
+            raise ConfigError(
+                f"{self._who}: sends arrays of {found} numbers, expected of {x0.size}, "
+                f"as its facts declare"
+            )
+
+    def _nbytes(self, arrays: tuple[Array, ...]) -> int:
+        """Return how many bytes the arrays take on the wire."""
+        return self.setup.compressor.max_nbytes([a.size for a in arrays], self.setup.x0.dtype)
 
     def _encode(self, arrays: tuple[Array, ...]) -> memoryview:
         """Pack arrays into one of two send buffers, so that a round may change its own.

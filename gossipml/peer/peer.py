@@ -8,16 +8,14 @@ their weight back on itself.
 from __future__ import annotations
 
 import hashlib
-import traceback
-from collections.abc import Generator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.errors import AlgorithmError, DivergedError, GossipError
+from gossipml.algorithms.playing import advance, blame, check_model, start
+from gossipml.errors import DivergedError
 from gossipml.peer.links import Links
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.reports import Evaluation, Finished, sketch
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gossipml.algorithms import Request, State
+    from gossipml.algorithms import State
     from gossipml.peer.network import Network
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import PeerSetup
@@ -112,47 +110,19 @@ class Peer:
 
     async def _round(self, neighbourhood: Neighbourhood, t: int) -> None:
         self.setup.problem.begin(t)
-        steps = self.setup.algorithm.at(t).round(self.state, self.setup.problem)
-        if not isinstance(steps, Generator):
-            raise AlgorithmError(
-                f"algorithm {type(self.setup.algorithm).__name__}: round has no yield in it, "
-                "expected at least one request such as: (s.x,) = yield average(s.x)"
-            )
+        steps = start(self.setup.algorithm.at(t), self.state, self.setup.problem)
         answer: Any = None
         index = 0
         while True:
             try:
-                request = await self.network.compute(_advance, steps, answer)
+                request = await self.network.compute(advance, steps, answer)
             except Exception as error:
-                raise self._blame(error, t) from error
+                raise blame(self.setup.algorithm, error, t) from error
             if request is None:
-                self._check_state(t)
+                check_model(self.setup.algorithm, self.state, self.setup.x0, t)
                 return
             answer = await neighbourhood.resolve((t, index), request)
             index += 1
-
-    def _check_state(self, t: int) -> None:
-        """Refuse a round that left something other than a model in ``s.x``."""
-        x, x0 = self.state.x, self.setup.x0
-        if not isinstance(x, np.ndarray) or x.shape != x0.shape:
-            found = f"an array {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            name = type(self.setup.algorithm).__name__
-            raise AlgorithmError(
-                f"algorithm {name} left {found} in s.x in round {t}, "
-                f"expected an array {x0.shape}; averages come back as a tuple: "
-                "(s.x,) = yield average(s.x)"
-            )
-
-    def _blame(self, error: Exception, t: int) -> GossipError:
-        """Return what to say of an exception in the algorithm's own code."""
-        if isinstance(error, GossipError):
-            return error
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        name = type(self.setup.algorithm).__name__
-        return AlgorithmError(
-            f"algorithm {name} failed in round {t}: {type(error).__name__}: {error} "
-            f"({Path(place.filename).name}, line {place.lineno})"
-        )
 
     # --- measuring and ending ------------------------------------------------------------
 
@@ -176,6 +146,7 @@ class Peer:
                 bytes_sent=sent,
                 bytes_received=received,
                 payload_bytes_sent=payload,
+                gradients=self.setup.problem.gradients,
                 sketch=sketch(x),
             )
         )
@@ -225,14 +196,6 @@ class Peer:
 def model_sha256(x: Array) -> str:
     """Return the hex SHA-256 of parameters ``(P,)`` as little-endian float32 bytes."""
     return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()
-
-
-def _advance(steps: Generator[Request, Any, None], answer: Any) -> Request | None:
-    """Run a round up to its next request; None when it is over."""
-    try:
-        return steps.send(answer)
-    except StopIteration:
-        return None
 
 
 def _traffic(links: Links) -> tuple[int, int, int]:

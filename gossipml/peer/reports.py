@@ -32,6 +32,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
     bytes_sent: int
     bytes_received: int
     payload_bytes_sent: int  # model bytes only, without headers, heartbeats and handshakes
+    gradients: int = 0  # stochastic gradients that this peer has computed
     sketch: bytes  # little-endian float32, linear in the parameters: see sketch()
 
 

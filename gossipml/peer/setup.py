@@ -81,8 +81,8 @@ class PeerSetup:
     def max_body(self) -> int:
         """The largest DATA body that the algorithm may send, in bytes."""
         facts = self.algorithm.facts
-        numbers = max(1, facts.vectors) * self.x0.size + facts.scalars
-        return self.compressor.max_nbytes(numbers, self.x0.dtype)
+        sizes = [self.x0.size] * max(1, facts.vectors) + [1] * facts.scalars
+        return self.compressor.max_nbytes(sizes, self.x0.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

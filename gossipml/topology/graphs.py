@@ -15,6 +15,7 @@ import networkx as nx
 
 from gossipml import seeds
 from gossipml.errors import ConfigError, TopologyError, nearest
+from gossipml.topology import edges
 from gossipml.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -69,9 +70,7 @@ def torus(peers: int, *, rows: int | None = None) -> nx.Graph[int]:
 
 def hypercube(peers: int) -> nx.Graph[int]:
     """Return the hypercube: peers whose numbers differ in one bit are linked; 2^p of them."""
-    if peers > 0 and peers & (peers - 1):
-        low = 1 << (peers.bit_length() - 1)
-        raise TopologyError(f"hypercube: {peers} peers, expected a power of two: {low}, {2 * low}")
+    _power_of_two(peers)
     bits = [1 << k for k in range(max(peers, 1).bit_length() - 1)]
     return _graph("hypercube", peers, ((i, i ^ bit) for i in range(peers) for bit in bits))
 
@@ -85,10 +84,7 @@ def tree(peers: int, *, branching: int = 2) -> nx.Graph[int]:
 def random_regular(peers: int, *, degree: int | None = None, seed: int = 0) -> nx.Graph[int]:
     """Return a random graph in which all have the same degree (4, or fewer among few peers)."""
     degree = _degree("random-regular", peers, degree)
-    if peers * degree % 2:
-        raise TopologyError(
-            f"random-regular: {peers} peers of degree {degree}, expected an even product"
-        )
+    _even_product(peers, degree)
     return _connected(
         "random-regular",
         seed,
@@ -275,8 +271,53 @@ def make_graph(name: str, peers: int | None = None, seed: int = 0, **options: An
 
 
 def make_topology(name: str, peers: int | None = None, seed: int = 0, **options: Any) -> Topology:
-    """Return a named graph as a :class:`Topology`; see :func:`make_graph`."""
+    """Return a named graph as a :class:`Topology`; see :func:`make_graph`.
+
+    Beyond ``LARGE`` peers the regular graphs and ``random-regular`` are made as arrays, without
+    networkx; a random one is then another draw than networkx would make from the seed.
+    """
+    known = name.replace("_", "-")
+    if peers is not None and peers > LARGE and known in _AS_ARRAYS:
+        allowed = options_of(known)
+        for key, value in options.items():
+            _check_option(known, key, value, allowed)
+        links = _AS_ARRAYS[known](peers, seed, **options)
+        return Topology.of_links(known, peers, links, directed=known == "exponential")
     return Topology.from_networkx(make_graph(name, peers, seed, **options))
+
+
+LARGE = 5_000
+"""Peers beyond which graphs are made without networkx objects."""
+
+
+def _large_hypercube(peers: int, seed: int) -> edges.Links:
+    _power_of_two(peers)
+    return edges.hypercube(peers)
+
+
+def _large_tree(peers: int, seed: int, *, branching: int = 2) -> edges.Links:
+    _at_least("tree", "branching", branching, 1)
+    return edges.tree(peers, branching)
+
+
+def _large_regular(peers: int, seed: int, *, degree: int | None = None) -> edges.Links:
+    degree = _degree("random-regular", peers, degree)
+    _even_product(peers, degree)
+    return edges.connected_random_regular(peers, degree, seed)
+
+
+_AS_ARRAYS: dict[str, Callable[..., edges.Links]] = {
+    "ring": lambda peers, seed: edges.ring(peers),
+    "path": lambda peers, seed: edges.path(peers),
+    "star": lambda peers, seed: edges.star(peers),
+    "complete": lambda peers, seed: edges.complete(peers),
+    "grid": lambda peers, seed, rows=None: edges.grid(peers, _rows("grid", peers, rows)),
+    "torus": lambda peers, seed, rows=None: edges.torus(peers, _rows("torus", peers, rows)),
+    "hypercube": _large_hypercube,
+    "tree": _large_tree,
+    "exponential": lambda peers, seed: edges.exponential(peers),
+    "random-regular": _large_regular,
+}
 
 
 def options_of(name: str) -> dict[str, inspect.Parameter]:
@@ -332,6 +373,19 @@ def _connected(
         if nx.is_connected(graph):
             return _graph(name, len(graph), graph.edges)
     raise TopologyError(f"{name}: {_DRAWS} draws with {options} were all disconnected; raise it")
+
+
+def _power_of_two(peers: int) -> None:
+    if peers > 0 and peers & (peers - 1):
+        low = 1 << (peers.bit_length() - 1)
+        raise TopologyError(f"hypercube: {peers} peers, expected a power of two: {low}, {2 * low}")
+
+
+def _even_product(peers: int, degree: int) -> None:
+    if peers * degree % 2:
+        raise TopologyError(
+            f"random-regular: {peers} peers of degree {degree}, expected an even product"
+        )
 
 
 def _at_least(name: str, parameter: str, value: int, least: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml.errors import ConfigError, MissingExtraError
+from gossipml.topology.labels import label_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _BLUE = "#1f5fa8"
 _GREY = "#8a8f98"
+# Okabe and Ito 2008: told apart by colour-blind readers; the dashes, in black and white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", "-.", ":")
 _LABELS = 40  # peers up to which their ids are readable in the picture
 
 
@@ -36,8 +40,9 @@ def plot_topology(topology: Topology, matrix: MixingMatrix, path: str | Path) ->
     ConfigError
         If the picture cannot be written there.
     """
-    figure = _figure(11, 5)
-    graph, heat = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    named = topology.n <= _LABELS and max(map(len, topology.ids)) > 3
+    figure = _figure(14, 6.5) if named else _figure(11, 5)  # names need room between the dots
+    graph, heat = figure.subplots(1, 2, width_ratios=(1.4 if named else 1.15, 1))
     _draw_graph(graph, topology)
     image = heat.imshow(matrix.dense(), cmap="Blues", vmin=0)
     heat.set(title="mixing matrix", xlabel="weight of peer", ylabel="in the row of peer")
@@ -45,6 +50,7 @@ def plot_topology(topology: Topology, matrix: MixingMatrix, path: str | Path) ->
         heat.locator_params(integer=True)
     else:
         heat.set_yticks(range(topology.n), topology.ids, fontsize=7)
+        heat.locator_params(axis="x", integer=True)
     figure.colorbar(image, ax=heat, shrink=0.8)
     _save(figure, path)
 
@@ -63,16 +69,28 @@ def plot_decay(facts: Sequence[TopologyFacts], path: str | Path) -> None:
     axes = figure.subplots()
     slowest = max((fact.predicted_rounds or 1 for fact in facts), default=1)
     rounds = np.unique([0, *np.geomspace(1, 2 * slowest, 200).round()])
-    for fact in facts:
-        rho = max(1 - fact.spectral_gap, 0.0)
-        axes.plot(rounds, np.maximum(rho**rounds, 1e-12), label=f"{fact.name} ({fact.nodes})")
+    for k, (rho, names) in enumerate(_by_speed(facts)):
+        axes.plot(rounds, np.maximum(rho**rounds, 1e-12), label=",\n".join(names),
+                  color=_COLOURS[k % len(_COLOURS)], linestyle=_DASHES[k % len(_DASHES)],
+                  linewidth=1.8)  # fmt: skip
     axes.axhline(1e-3, color=_GREY, linewidth=0.8, linestyle=":")
     axes.set_xscale("symlog", linthresh=1)  # from round 0 on
     axes.set(xlim=(0, 2 * slowest), yscale="log", ylim=(3e-4, 1.3), xlabel="rounds of mixing")
     axes.set(ylabel="share of disagreement left, at most", title="how fast peers agree")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), handlelength=3.5)
+    axes.text(1, 1e-3, " a thousandth", transform=axes.get_yaxis_transform(), va="center",
+              color=_GREY, fontsize=8)  # fmt: skip
     axes.grid(alpha=0.25)
     _save(figure, path)
+
+
+def _by_speed(facts: Sequence[TopologyFacts]) -> list[tuple[float, list[str]]]:
+    """Return rho and the graphs that have it, slowest first; equal ones would hide each other."""
+    together: dict[float, list[str]] = {}
+    for fact in facts:
+        rho = round(max(1 - fact.spectral_gap, 0.0), 9)
+        together.setdefault(rho, []).append(f"{fact.name} ({fact.nodes})")
+    return sorted(together.items(), reverse=True)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -100,13 +118,13 @@ def _draw_graph(axes: Axes, topology: Topology) -> None:
     for place, id in zip(places.tolist(), topology.ids, strict=True):
         if short:
             axes.annotate(id, place, color="white", ha="center", va="center", fontsize=8)
-        elif few:
-            axes.annotate(id, place, (4, 5), textcoords="offset points", fontsize=8)
     axes.margins(0.1)
     axes.set_title(f"{topology.name}: {topology.n} peers, {len(topology.edges)} links")
     axes.set_axis_off()
     if topology.positions is None or _is_square(places):
         axes.set_aspect("equal")
+    if few and not short:
+        label_points(axes, places, topology.ids, ends)
 
 
 def _places(topology: Topology) -> NDArray[np.float64]:

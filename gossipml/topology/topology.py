@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Index: TypeAlias = "NDArray[np.int64]"
 Adjacency: TypeAlias = list[tuple[int, ...]]
 
+_MANY = 5_000  # peers from which components are found by scipy, which small runs need not load
 _EDGE_FIELDS = ("weight", "latency_ms", "bandwidth_mbps")
 
 
@@ -125,6 +126,16 @@ class Topology:
             keys=tuple(node.key for node in nodes),
             positions=np.array(known, np.float64) if len(known) == len(nodes) else None,
             **{key: columns[:, k] for k, key in enumerate(_EDGE_FIELDS)},
+        )
+
+    @classmethod
+    def of_links(cls, name: str, peers: int, links: Index, *, directed: bool = False) -> Topology:
+        """Build a topology of peers 0 to n - 1 from an array ``(m, 2)`` of links in any order."""
+        from gossipml.topology.edges import tidy
+
+        ids = tuple(map(str, range(peers)))
+        return cls(
+            name=name, ids=ids, edges=tidy(peers, links, directed=directed), directed=directed
         )
 
     @classmethod
@@ -269,7 +280,22 @@ class Topology:
 
     def is_connected(self) -> bool:
         """Return whether every peer reaches every other. Construction refuses any other graph."""
+        if self.n > _MANY:
+            return self._parts_of_many() == 1
         return len(self.components) == 1
+
+    def _parts_of_many(self) -> int:
+        """Count the components as arrays: lists of neighbours would take minutes and gigabytes."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        u, v = self.edges.T
+        graph = coo_array((np.ones(len(u), np.int8), (u, v)), (self.n, self.n))
+        return int(
+            connected_components(
+                graph, directed=self.directed, connection="strong", return_labels=False
+            )
+        )
 
 
 def _node(name: str, id: str, data: dict[str, Any]) -> Node:

@@ -11,12 +11,14 @@ import re
 import sys
 from dataclasses import dataclass, fields
 
+import networkx as nx
 import numpy as np
 import pytest
 
 from gossipml import assembly, topology
 from gossipml.aggregation import weighted_sum
 from gossipml.algorithms import ALGORITHMS, Algorithm, Average, Exchange, Problem, Push, State
+from gossipml.compression import COMPRESSORS, Identity
 from gossipml.engines.virtual import Conditions, run_virtual
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
@@ -26,8 +28,27 @@ from gossipml.peer.setup import Agreement, PeerSetup
 
 DIMENSION = 12
 BATCH = 4
-EVERY = sorted(ALGORITHMS)
-TALKING = [name for name in EVERY if ALGORITHMS[name].facts.requests]
+COMPRESSION = {"top-k": {"ratio": 0.25}}  # options of compressors for vectors as short as ours
+
+
+def facts_of(name):
+    """Return the facts of a case: a method, or ``"method+compressor"``."""
+    return ALGORITHMS[name.partition("+")[0]].facts
+
+
+EVERY = [
+    name if compressor == "none" else f"{name}+{compressor}"
+    for name in sorted(ALGORITHMS)
+    for compressor in (sorted(COMPRESSORS) if ALGORITHMS[name].facts.compresses else ["none"])
+]
+TALKING = [name for name in EVERY if facts_of(name).requests]
+PUSHING = [name for name in TALKING if not facts_of(name).doubly_stochastic]
+DIRECTED = {"exponential": 7, "crooked": 6}  # peers; crooked: some send to more, some receive more
+ON_GRAPHS = [
+    *((name, graph) for name in EVERY for graph in ("ring", "star")),
+    *((name, "exponential") for name in EVERY if not facts_of(name).symmetric),
+    *((name, "crooked") for name in PUSHING),
+]
 TUNED = [
     {},
     {"lr_schedule": {"name": "cosine", "warmup": 2}},
@@ -70,17 +91,25 @@ class World:
 
 def make(name, rounds=10, **section):
     """Return a fresh method, made as from an experiment file."""
+    name, _, compressor = name.partition("+")
     if "optimizer" in section and "optimizer" not in {f.name for f in fields(ALGORITHMS[name])}:
         pytest.skip(f"{name} takes plain steps")
-    return assembly.build_algorithm(
-        experiment_from({"rounds": rounds, "algorithm": {"name": name, **section}})
-    )
+    table = {"rounds": rounds, "algorithm": {"name": name, **section}}
+    if compressor:
+        table["compression"] = {"name": compressor, **COMPRESSION.get(compressor, {})}
+    return assembly.build_algorithm(experiment_from(table))
 
 
 def world(name, *, n=6, graph="ring", flat=False, dtype="float32", seed=0):
     """Return peers that hold different data and start from different models."""
-    n = 1 if ALGORITHMS[name].facts.pooled else n
-    made = topology.make_topology(graph, n)
+    n = 1 if facts_of(name).pooled else DIRECTED.get(graph, n)
+    if graph == "crooked":
+        arcs = [(i, (i + 1) % n) for i in range(n)] + [(0, j) for j in range(2, n)] + [(1, 4)]
+        made = topology.Topology.from_networkx(nx.DiGraph(arcs), graph)
+        weights = topology.mixing(made, "column-stochastic")
+    else:
+        made = topology.make_topology(graph, n)
+        weights = topology.mixing(made, "metropolis")
     rng = np.random.default_rng(seed)
     model = Flat(dtype) if flat else Softmax((3,), 3, dtype=dtype)
     data = [
@@ -91,7 +120,21 @@ def world(name, *, n=6, graph="ring", flat=False, dtype="float32", seed=0):
         for i in range(n)
     ]
     x0 = (2 + rng.normal(size=(n, model.size))).astype(dtype)
-    return World(made, topology.Static(made, topology.mixing(made, "metropolis")), model, data, x0)
+    return World(made, topology.Static(made, weights), model, data, x0)
+
+
+def compressor_of(algorithm):
+    return algorithm.compress if algorithm.facts.compresses else Identity()
+
+
+def preserved(states):
+    """Return the mean over peers that mixing alone must not move; check the mass of push-sum."""
+    if not hasattr(states[0], "w"):
+        return np.stack([s.x for s in states]).mean(axis=0, dtype=np.float64)
+    w = np.stack([s.w for s in states])
+    close = 1e-6 if w.dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(w.sum(dtype=np.float64), len(states), rtol=close)
+    return np.stack([s.u for s in states]).mean(axis=0, dtype=np.float64)
 
 
 # --- the loop ---------------------------------------------------------------------------------
@@ -168,7 +211,7 @@ def engine(where, algorithm, rounds):
             index=i, ids=where.graph.ids, agreement=Agreement(run="r", topology="t", algorithm="a"),
             seed=5, rounds=rounds, evaluate_every=max(1, rounds), schedule=where.schedule,
             algorithm=algorithm, problem=where.problem(i), x0=where.x0[i].copy(),
-            test=where.data[i],
+            test=where.data[i], compressor=compressor_of(algorithm),
         )
         for i in range(where.n)
     ]  # fmt: skip
@@ -182,9 +225,8 @@ def engine(where, algorithm, rounds):
 # --- promises ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("graph", ["ring", "star"])
 @pytest.mark.parametrize("section", TUNED, ids=lambda s: "-".join(s) or "plain")
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("name", "graph"), ON_GRAPHS)
 def test_engine_and_loop_end_with_the_same_bits(name, section, graph):
     where = world(name, graph=graph)
     states = start(where, make(name, 6, **section))
@@ -212,7 +254,7 @@ def test_the_state_is_all_that_is_remembered(name, section):
 @pytest.mark.parametrize("name", EVERY)
 def test_requests_are_as_declared(name):
     where = world(name)
-    facts = ALGORITHMS[name].facts
+    facts = facts_of(name)
     log = play(where, make(name), start(where, make(name)), 0, 3)
     for asked in log:
         assert len(asked) == facts.requests
@@ -229,32 +271,37 @@ def each_message(request):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", EVERY)
-def test_traffic_is_as_declared(name, dtype):
-    """Payload bytes: (vectors P + scalars) numbers for each receiver in each round."""
-    where = world(name, graph="star", n=5, dtype=dtype)
-    facts = ALGORITHMS[name].facts
+@pytest.mark.parametrize(("name", "graph"), ON_GRAPHS)
+def test_traffic_is_as_declared(name, graph, dtype):
+    """Payload bytes: vectors of P numbers and scalars, coded, to each receiver in each round."""
+    where = world(name, graph=graph, n=5, dtype=dtype)
+    facts = facts_of(name)
+    nbytes = facts.vectors * where.model.size + facts.scalars
+    nbytes *= np.dtype(dtype).itemsize
+    if "+" in name:
+        size = compressor_of(make(name)).nbytes(where.model.size, np.dtype(dtype))
+        assert size < where.model.size * np.dtype(dtype).itemsize
+        nbytes = facts.vectors * size
     _, finished = engine(where, make(name), 4)
     for i, end in enumerate(finished):
         receivers = len(where.schedule.receivers(i, 0)) if facts.requests else 0
-        numbers = facts.vectors * where.model.size + facts.scalars
-        assert end.payload_bytes_sent == 4 * receivers * numbers * np.dtype(dtype).itemsize
+        assert end.payload_bytes_sent == 4 * receivers * nbytes
         assert end.bytes_sent >= end.payload_bytes_sent
 
 
 @pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-12), ("float32", 1e-6)])
-@pytest.mark.parametrize("graph", ["ring", "star"])
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("name", "graph"), ON_GRAPHS)
 def test_without_gradients_the_mean_stays(name, graph, dtype, close):
     where = world(name, graph=graph, flat=True, dtype=dtype)
-    found, _ = engine(where, make(name), 15)
+    rounds = 60 if "+" in name else 15  # little by little; rounding adds up with the rounds
+    found, _ = engine(where, make(name), rounds)
     x = np.stack([s.x for s in found])
     assert x.dtype == dtype
     mean = where.x0.mean(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(x.mean(axis=0, dtype=np.float64), mean, rtol=close)
+    np.testing.assert_allclose(preserved(found), mean, rtol=close * rounds / 15)
     before = np.linalg.norm(where.x0 - mean)
-    after = np.linalg.norm(x - x.mean(axis=0))
-    if not ALGORITHMS[name].facts.requests:
+    after = np.linalg.norm(x - mean)
+    if not facts_of(name).requests:
         np.testing.assert_array_equal(x, where.x0)
     else:
         assert after < before / 2
@@ -314,10 +361,12 @@ def test_peers_alike_stay_alike_and_learn(name):
     assert where.model.loss(states[0].x, X, y) < before
 
 
-@pytest.mark.parametrize("name", TALKING)
-def test_exactness_is_as_declared(name):
+@pytest.mark.parametrize(
+    ("name", "graph"), [(name, graph) for name, graph in ON_GRAPHS if facts_of(name).requests]
+)
+def test_exactness_is_as_declared(name, graph):
     """Heterogeneous quadratics, full gradients, constant rate: at the optimum, or not."""
-    where = world(name, n=6)
+    where = world(name, n=6, graph=graph)
     rng = np.random.default_rng(3)
     A = np.stack([np.diag(rng.uniform(0.5, 1, 3)) for _ in range(where.n)])
     c = rng.normal(size=(where.n, 3))
@@ -330,13 +379,13 @@ def test_exactness_is_as_declared(name):
     play(where, make(name, lr=0.1), states, 0, 1500)
     optimum = np.linalg.solve(A.sum(axis=0), (A @ c[..., None]).sum(axis=0)[:, 0])
     error = max(np.abs(s.x - optimum).max() for s in states)
-    if ALGORITHMS[name].facts.exact:
+    if facts_of(name).exact:
         assert error < 1e-6
     else:
         assert 1e-6 < error < 1
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_names_and_documents_itself(name):
     method = ALGORITHMS[name]
     assert issubclass(method, Algorithm)
@@ -351,9 +400,11 @@ def test_names_and_documents_itself(name):
         assert re.search(r"\b(19|20)\d\d\b", words)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
 def test_facts_are_consistent(name):
     facts = ALGORITHMS[name].facts
+    assert facts.compresses == ("compress" in {f.name for f in fields(ALGORITHMS[name])})
+    assert facts.vectors or not (facts.scalars or facts.static or facts.symmetric)
     assert facts.vectors >= 0
     assert facts.requests >= 0
     assert bool(facts.vectors) == bool(facts.requests)

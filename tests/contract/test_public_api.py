@@ -20,6 +20,7 @@ EXPORTS = [
     "__version__",
     "algorithms",
     "average",
+    "compare",
     "data",
     "exchange",
     "load_experiment",

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from gossipml.compression import COMPRESSORS, Compressor, Identity
+import gossipml
+from gossipml import assembly
+from gossipml.compression import COMPRESSORS, Compressor, Identity, TopK
+from gossipml.errors import AlgorithmError, ConfigError, GossipError
+from gossipml.experiment import experiment_from
+from gossipml.forecast import forecast
 
 DTYPES = ["float32", "float64"]
 
 
 def encoded(compressor, arrays, room=0):
     """Return the used part of a buffer that was full of something else before."""
-    size = sum(array.size for array in arrays)
-    buffer = bytearray(b"\xaa" * (compressor.max_nbytes(size, arrays[0].dtype) + room))
+    nbytes = compressor.max_nbytes([array.size for array in arrays], arrays[0].dtype)
+    buffer = bytearray(b"\xaa" * (nbytes + room))
     used = compressor.encode(arrays, memoryview(buffer))
-    assert used <= len(buffer) - room
+    assert used == nbytes
     assert buffer[len(buffer) - room :] == b"\xaa" * room
     return memoryview(buffer)[:used]
 
@@ -41,6 +49,7 @@ def test_a_peer_sees_the_same_alone_and_in_a_stack(name, dtype):
     compressor = COMPRESSORS[name]()
     assert isinstance(compressor, Compressor)
     assert compressor.name == name
+    assert 0 < compressor.consensus_step <= 1
     stack = np.random.default_rng(0).normal(size=(3, 40)).astype(dtype)
     before = stack.copy()
     together = compressor(stack)
@@ -55,8 +64,9 @@ def test_identity_is_plain_little_endian_numbers():
     first, second = np.array([1.0, -2.5]), np.array([np.pi])
     body = encoded(Identity(), [first, second])
     assert bytes(body) == np.array([1.0, -2.5, np.pi], "<f8").tobytes()
-    assert Identity().max_nbytes(3, np.dtype("float32")) == 12
-    assert Identity().max_nbytes(3, np.dtype("float64")) == 24
+    assert Identity().nbytes(3, np.dtype("float32")) == 12
+    assert Identity().max_nbytes([3, 1], np.dtype("float64")) == 32
+    assert Identity().consensus_step == 1
 
 
 def test_identity_keeps_every_bit():
@@ -85,3 +95,183 @@ def test_a_body_of_another_length_is_refused(numbers):
         Identity().decode(memoryview(bytes(4 * numbers)), like)
     with pytest.raises(ValueError, match="multiple"):
         Identity().decode(memoryview(bytes(13)), like)
+
+
+# --- top-k -----------------------------------------------------------------------------------
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 2.0]  # ties, signs and what is no number
+
+
+def vectors(*, special=False):
+    """Vectors, or stacks of them, of one dtype."""
+    numbers = st.sampled_from(SPECIAL) if special else st.floats(-1e6, 1e6, width=32)
+    shapes = hnp.array_shapes(min_dims=1, max_dims=3, max_side=12)
+    return st.sampled_from(DTYPES).flatmap(lambda d: hnp.arrays(d, shapes, elements=numbers))
+
+
+ratios = st.floats(0, 1, exclude_min=True)
+
+
+@given(v=vectors(), ratio=ratios)
+def test_top_k_contracts(v, ratio):
+    """||Q(v) - v||^2 <= (1 - k/P) ||v||^2: what CHOCO needs, and no more than k numbers."""
+    q = TopK(ratio=ratio)
+    k = q.kept(v.shape[-1])
+    assert ratio * v.shape[-1] <= k * (1 + 1e-9)
+    assert k - ratio * v.shape[-1] <= 1
+    seen = q(v)
+    lost = ((seen.astype(float) - v) ** 2).sum(axis=-1)
+    whole = (v.astype(float) ** 2).sum(axis=-1)
+    assert (lost <= (1 - k / v.shape[-1]) * whole * (1 + 1e-12)).all()
+    np.testing.assert_array_equal((seen != 0).sum(-1), np.minimum(k, (v != 0).sum(-1)))
+
+
+@given(v=st.one_of(vectors(), vectors(special=True)), ratio=ratios)
+def test_top_k_is_that_of_a_plain_sort(v, ratio):
+    """Row by row, by sorting: largest first, the first of equals first, a NaN as infinite."""
+    seen = TopK(ratio=ratio)(v)
+    assert (seen.shape, seen.dtype) == (v.shape, v.dtype)
+    k = TopK(ratio=ratio).kept(v.shape[-1])
+    for row, found in zip(v.reshape(-1, v.shape[-1]), seen.reshape(-1, v.shape[-1]), strict=True):
+        size = [np.inf if np.isnan(number) else abs(number) for number in row.tolist()]
+        kept = sorted(range(len(row)), key=lambda i: (-size[i], i))[:k]
+        expected = np.zeros_like(row)
+        expected[kept] = row[kept]
+        np.testing.assert_array_equal(found, expected)
+        assert TopK(ratio=ratio)(row).tobytes() == found.tobytes()
+
+
+@given(v=st.one_of(vectors(), vectors(special=True)), ratio=ratios)
+def test_top_k_comes_out_of_the_bytes_with_every_bit(v, ratio):
+    q = TopK(ratio=ratio)
+    sent = list(q(v).reshape(-1, v.shape[-1]))
+    body = encoded(q, sent, room=5)
+    assert len(body) == len(sent) * q.kept(v.shape[-1]) * (4 + v.itemsize)
+    assert q.decode(body, sent).tobytes() == np.concatenate(sent).tobytes()
+
+
+def test_top_k_keeps_exactly_k_of_equals():
+    v = np.array([[3.0, -3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, -2.0, 2.0]])
+    expected = [[3, -3, 0, 0], [0, 0, 0, 0], [0, 2, -2, 0]]
+    np.testing.assert_array_equal(TopK(ratio=0.5)(v), expected)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size", "kept"),
+    [(0.01, 1, 1), (0.01, 100, 1), (0.01, 101, 2), (0.07, 100, 7), (0.29, 100, 29), (1, 5, 5),
+     (1e-300, 7, 1), (0.5, 0, 0), (0.1, 10**8, 10**7)],
+)  # fmt: skip
+def test_k_is_the_share_rounded_up(ratio, size, kept):
+    assert TopK(ratio=ratio).kept(size) == kept
+
+
+@pytest.mark.parametrize(("ratio", "step"), [(0.01, 0.02), (0.5, 1), (0.7, 1), (1, 1)])
+def test_the_consensus_step_is_twice_the_share(ratio, step):
+    assert TopK(ratio=ratio).consensus_step == step
+
+
+def test_the_bytes_of_top_k_are_places_then_numbers():
+    """Where fewer than k numbers differ from 0, zeros at the first free places fill it up."""
+    q = TopK(ratio=0.6)
+    body = encoded(q, [np.float32([0, 7, 0, 0, -8])])
+    places, numbers = np.array([0, 1, 4], "<u4"), np.array([0, 7, -8], "<f4")
+    assert bytes(body) == places.tobytes() + numbers.tobytes()
+    empty = encoded(q, [np.zeros(5)])
+    assert bytes(empty) == np.array([0, 1, 2], "<u4").tobytes() + bytes(24)
+
+
+def test_top_k_swaps_big_endian_numbers():
+    q = TopK(ratio=0.5)
+    v = np.array([0.0, 1.5, -2.0, 0.0], ">f8")
+    body = encoded(q, [v])
+    assert bytes(body[8:]) == np.array([1.5, -2.0], "<f8").tobytes()
+    np.testing.assert_array_equal(q.decode(body, [v]), v)
+
+
+def test_what_was_not_compressed_is_refused():
+    with pytest.raises(AlgorithmError, match="sends 3 numbers other than 0 of 5, expected at mo"):
+        encoded(TopK(ratio=0.4), [np.array([1.0, 0.0, 2.0, np.nan, 0.0])])
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [([0, 5], "places that do not ascend"), ([3, 3], "places that do not ascend"),
+     ([3, 1], "places that do not ascend"), ([1, 2**32 - 1], "from 0 to at most 4"),
+     ([], "0 bytes, expected 16"), ([1], "8 bytes, expected 16"), ([1, 2, 3], "24 bytes, exp")],
+)  # fmt: skip
+def test_a_malformed_top_k_body_is_refused(places, message):
+    body = np.array(places, "<u4").tobytes() + np.ones(len(places), "<f4").tobytes()
+    with pytest.raises(ValueError, match=message):
+        TopK(ratio=0.4).decode(memoryview(body), [np.zeros(5, np.float32)])
+
+
+@given(body=st.binary(max_size=40))
+def test_no_bytes_break_the_decoder(body):
+    like = [np.zeros(5, np.float32), np.zeros(1, np.float32)]
+    with contextlib.suppress(ValueError):
+        assert TopK(ratio=0.4).decode(memoryview(body), like).shape == (6,)
+
+
+# --- in an experiment --------------------------------------------------------------------------
+
+
+def experiment(compression, algorithm="choco-sgd"):
+    return experiment_from(
+        {
+            "rounds": 3,
+            "topology": {"graph": "ring", "peers": 3},
+            "data": {"source": "iris"},
+            "algorithm": {"name": algorithm},
+            "compression": compression,
+        }
+    )
+
+
+def test_a_method_that_compresses_gets_what_the_file_names():
+    given = experiment({"name": "top-k", "ratio": 0.2})
+    assert assembly.build_algorithm(given).compress == TopK(ratio=0.2)
+    for setup in assembly.build_parts(given).setups(given):
+        assert setup.compressor is setup.algorithm.compress
+        assert setup.max_body == 3 * (4 + 4)
+    assert assembly.build_algorithm(experiment({})).compress.name == "none"
+    plain = experiment({"name": "none"}, "d-psgd")
+    assert assembly.build_parts(plain).setups(plain)[0].compressor.name == "none"
+
+
+@pytest.mark.parametrize(
+    ("compression", "message"),
+    [
+        ({"name": "top-k", "ratio": 0}, "compression.ratio: found 0.0, expected a number above 0"),
+        ({"name": "top-k", "ratio": 1.01}, "compression.ratio: found 1.01, expected a number abo"),
+        ({"name": "top-k", "ratio": float("nan")}, "compression.ratio: found nan, expected a numb"),
+        ({"name": "top-k", "ratio": "x"}, "compression.ratio: found 'x' (str), expected float"),
+        ({"name": "top-k", "ration": 1}, "compression.ration: unknown key; did you mean 'ratio'?"),
+        ({"name": "none", "ratio": 0.1}, "compression.ratio: unknown key"),
+        ({"name": "top"}, "compression.name: unknown name 'top'; did you mean 'top-k'?"),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["d-psgd", "choco-sgd"])
+def test_a_wrong_compression_is_refused(compression, message, algorithm):
+    with pytest.raises(ConfigError) as caught:
+        forecast(experiment(compression, algorithm))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("algorithm", ["d-psgd", "gradient-tracking", "push-sum-sgd", "isolated"])
+def test_raw_compressed_gossip_is_refused_with_the_reason(algorithm):
+    with pytest.raises(ConfigError, match="never converge; use algorithm.name = 'choco-sgd'$"):
+        forecast(experiment({"name": "top-k"}, algorithm))
+
+
+def test_the_forecast_counts_what_travels():
+    given = experiment({"name": "top-k", "ratio": 0.2})
+    payload = gossipml.simulate(given).summary.payload_bytes_sent
+    assert payload == 3 * 6 * 3 * (4 + 4)
+    assert forecast(given).bytes_total == payload + 3 * 6 * 32
+
+
+def test_what_the_messages_say_is_one_line():
+    with pytest.raises(GossipError) as caught:
+        encoded(TopK(), [np.ones(3)])
+    assert "\n" not in str(caught.value)

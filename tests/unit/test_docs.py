@@ -14,6 +14,7 @@ from gossipml.cli.app import app
 from gossipml.compression import COMPRESSORS
 from gossipml.experiment import Experiment, load_experiment
 from gossipml.forecast import Forecast, forecast
+from gossipml.observe.ranking import Row, RunLine
 from gossipml.observe.summary import Summary
 from gossipml.plugins import option_names
 from gossipml.topology import TopologyFacts
@@ -34,8 +35,11 @@ NAMES = {
     "algorithm": algorithms.ALGORITHMS,
     "lr_schedule": algorithms.LEARNING_RATES,
     "optimizer": algorithms.OPTIMIZERS,
+    "compressor": COMPRESSORS,
 }
-FILLED_IN = frozenset({"features", "classes", "dtype", "seed", "path", "lr_schedule", "optimizer"})
+FILLED_IN = frozenset(
+    {"features", "classes", "dtype", "seed", "path", "lr_schedule", "optimizer", "compress"}
+)
 
 
 def blocks(page, language):
@@ -159,7 +163,7 @@ def test_every_command_is_in_the_readme(command):
     assert not rest or rest[0] in line
 
 
-@pytest.mark.parametrize("record", [Summary, Forecast, TopologyFacts])
+@pytest.mark.parametrize("record", [Summary, Forecast, TopologyFacts, Row, RunLine])
 def test_every_field_of_the_json_is_documented(record):
     for field in msgspec.structs.fields(record):
         assert f"`{field.encode_name}`" in CLI, field.name

@@ -85,7 +85,6 @@ UNKNOWN = [
     ("[network]\nlatency = 3", "network.latency: unknown key; did you mean 'latency_ms'?"),
     ("[peer]\nheartbeat = 3", "peer.heartbeat: unknown key; did you mean 'heartbeat_s'?"),
     ("[schedule]\nkin = 'sync'", "schedule.kin: unknown key; did you mean 'kind'?"),
-    ("[compression]\nnam = 'none'", "compression.nam: unknown key; did you mean 'name'?"),
     ("[aggregation]\nrul = 'mean'", "aggregation.rul: unknown key; did you mean 'rule'?"),
     ("[algorithm]\noptions = {}", "algorithm.options: unknown key; write options directly in "),
 ]
@@ -198,7 +197,9 @@ UNBUILDABLE = [
     ("algorithm.optimizer=adm", "algorithm.optimizer: unknown name 'adm'; did you mean 'adam'?"),
     ("algorithm.optimizer={name='momentum',bet=1}", "algorithm.optimizer.bet: unknown key; did"),
     ("algorithm.optimizer={name='momentum',beta=1}", "algorithm.optimizer.beta: found 1.0, expec"),
-    ("compression.name=zip", "compression.name: unknown name 'zip'; known: none"),
+    ("compression.name=zip", "compression.name: unknown name 'zip'; known: none, top-k"),
+    ("compression.nam=none", "compression.nam: unknown key; did you mean 'name'?"),
+    ("compression.name=top-k", "compression.name: found 'top-k', but local-sgd sends its model"),
     ("aggregation.rule=sum", "aggregation.rule: unknown name 'sum'; known: mean"),
     ("topology.file=/nowhere/t.json", "/nowhere/t.json: "),
     ("data.source=/nowhere/d.npz", "data.source: no file /nowhere/d.npz"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gossipml import topology
-from gossipml.algorithms import Average, Problem, State
+from gossipml.algorithms import Average, Problem, Push, State
+from gossipml.compression import Identity
 from gossipml.engines.virtual import Conditions, run_virtual
 from gossipml.errors import GossipError
 from gossipml.models import Quadratic
@@ -27,6 +28,11 @@ class Bowls:
     c: np.ndarray  # (n, d)
     graph: topology.Topology
     W: np.ndarray
+    weights: str = "metropolis"
+
+    @property
+    def C(self):
+        return topology.mixing(self.graph, "column-stochastic").dense()
 
     def gradient(self, x):
         return (self.A @ (x - self.c)[..., None])[..., 0]
@@ -50,22 +56,22 @@ class Bowls:
         return np.linalg.solve(np.eye(n * d) - big_w + pull, pull @ self.c.ravel()).reshape(n, d)
 
 
-def _bowls(name="ring", n=8, d=4, mu=0.8, L=1.0, seed=0, spread=1.0):
+def _bowls(name="ring", n=8, d=4, mu=0.8, L=1.0, seed=0, spread=1.0, weights="metropolis"):
     rng = np.random.default_rng(seed)
     A = np.empty((n, d, d))
     for i in range(n):
         basis = np.linalg.qr(rng.normal(size=(d, d)))[0]
         A[i] = (basis * rng.uniform(mu, L, d)) @ basis.T
-    graph = topology.make_topology(name, n)
-    W = topology.mixing(graph, "metropolis").dense()
-    return Bowls((A + A.swapaxes(1, 2)) / 2, spread * rng.normal(size=(n, d)), graph, W)
+    graph = topology.make_topology(name, n) if isinstance(name, str) else name
+    W = topology.mixing(graph, weights).dense()
+    return Bowls((A + A.swapaxes(1, 2)) / 2, spread * rng.normal(size=(n, d)), graph, W, weights)
 
 
 def _on_engine(bowls, algorithm, rounds, x0=None, dtype="float64"):
     """Return the final states of all peers, played on the virtual engine."""
     n, d = bowls.c.shape
     x0 = np.zeros((n, d)) if x0 is None else np.broadcast_to(x0, (n, d))
-    schedule = topology.Static(bowls.graph, topology.mixing(bowls.graph, "metropolis"))
+    schedule = topology.Static(bowls.graph, topology.mixing(bowls.graph, bowls.weights))
     model = Quadratic((d, d), None, dtype=dtype)
     A, c = bowls.A.astype(dtype), bowls.c.astype(dtype)
     setups = [
@@ -74,6 +80,7 @@ def _on_engine(bowls, algorithm, rounds, x0=None, dtype="float64"):
             seed=0, rounds=rounds, evaluate_every=max(1, rounds), schedule=schedule,
             algorithm=algorithm, x0=x0[i].astype(dtype), test=(A, c),
             problem=Problem(model, A[i : i + 1], c[i : i + 1], seed=0, peer=i, batch_size=None),
+            compressor=algorithm.compress if algorithm.facts.compresses else Identity(),
         )
         for i in range(n)
     ]  # fmt: skip
@@ -98,8 +105,9 @@ def _stacked(bowls, algorithm, rounds, x0=None):
                 request = steps.send(answer)
             except StopIteration:
                 break
-            assert isinstance(request, Average)
-            answer = tuple(bowls.W @ array for array in request.arrays)
+            assert isinstance(request, Average | Push)
+            matrix = bowls.W if isinstance(request, Average) else bowls.C
+            answer = tuple(matrix @ array for array in request.arrays)
     return state
 
 
@@ -116,6 +124,18 @@ def on_engine():
         return np.stack([state.x for state in _on_engine(*args, **kwargs)])
 
     return play
+
+
+@pytest.fixture
+def states_on_engine():
+    """Play a method on the virtual engine and return the peers' final states."""
+    return _on_engine
+
+
+@pytest.fixture
+def stacked_state():
+    """Play a method on arrays with a peer axis and return the final state of all."""
+    return _stacked
 
 
 @pytest.fixture

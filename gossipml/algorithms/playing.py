@@ -1,0 +1,64 @@
+"""Playing a round: starting its generator, advancing it, and saying what went wrong in it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossipml.errors import AlgorithmError, GossipError
+
+if TYPE_CHECKING:
+    from gossipml.algorithms.base import Algorithm, Array, Objective, Request, Round, State
+
+
+def start(algorithm: Algorithm, s: State, problem: Objective) -> Round:
+    """Return the generator of a round, which has not computed anything yet.
+
+    Raises
+    ------
+    AlgorithmError
+        ``round`` is not a generator function.
+    """
+    steps = algorithm.round(s, problem)
+    if not isinstance(steps, Generator):
+        raise AlgorithmError(
+            f"algorithm {type(algorithm).__name__}: round has no yield in it, "
+            "expected at least one request such as: (s.x,) = yield average(s.x)"
+        )
+    return steps
+
+
+def advance(steps: Round, answer: Any) -> Request | None:
+    """Run a round up to its next request; None when it is over."""
+    try:
+        return steps.send(answer)
+    except StopIteration:
+        return None
+
+
+def check_model(algorithm: Algorithm, s: State, x0: Array, round: int) -> None:
+    """Refuse a round that left something other than a model like ``x0`` in ``s.x``."""
+    x = s.x
+    if isinstance(x, np.ndarray) and x.shape == x0.shape:
+        return
+    found = f"an array {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+    raise AlgorithmError(
+        f"algorithm {type(algorithm).__name__} left {found} in s.x in round {round}, "
+        f"expected an array {x0.shape}; averages come back as a tuple: "
+        "(s.x,) = yield average(s.x)"
+    )
+
+
+def blame(algorithm: Algorithm, error: Exception, round: int) -> GossipError:
+    """Return what to say of an exception in the algorithm's own code."""
+    if isinstance(error, GossipError):
+        return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return AlgorithmError(
+        f"algorithm {type(algorithm).__name__} failed in round {round}: "
+        f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+    )

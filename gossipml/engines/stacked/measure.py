@@ -1,0 +1,136 @@
+"""What is measured of a stack while it runs, and told as reports."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gossipml.errors import DivergedError
+from gossipml.peer.peer import model_sha256
+from gossipml.peer.reports import Evaluation, Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from gossipml.engines.stacked.stack import Stack
+    from gossipml.peer.reports import Report
+
+    Array = NDArray[Any]
+
+_SAMPLES = 20_000  # of the test set, over a chunk of peers that is measured at once
+
+
+class Measure:
+    """Evaluates the chosen peers one by one, and the agreement of all.
+
+    Parameters
+    ----------
+    stack : Stack
+    report : callable
+        Called with Evaluation, Event and Finished records.
+    consensus : callable
+        Called with a round and the consensus distance over all peers.
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        report: Callable[[Report], None],
+        consensus: Callable[[int, float], None],
+    ) -> None:
+        self.stack, self.report, self.consensus = stack, report, consensus
+        self._begin = time.perf_counter()
+        self.peers = stack.setup.measured()
+
+    def evaluate(self, round: int) -> None:
+        """Report the state after ``round`` rounds.
+
+        Raises
+        ------
+        DivergedError
+            The parameters of a peer are not finite.
+        """
+        distance, finite = self._agreement()
+        if not finite:
+            lr = self.stack.setup.algorithm.lr
+            raise DivergedError(
+                f"diverged by round {round}: parameters are not finite; "
+                f"lower algorithm.lr (now {lr:g})"
+            )
+        self.consensus(round, distance)
+        now = self._now(round)
+        sent, payload = self.stack.bytes_sent, self.stack.payload_sent
+        gradients = self.stack.gradients()
+        chunks = self.stack.each(self._measured, self._chunks())
+        for peers, losses, accuracies, train_losses in chunks:
+            for k, peer in enumerate(peers.tolist()):
+                self.report(
+                    Evaluation(
+                        peer=self.stack.setup.ids[peer],
+                        round=round,
+                        t_s=now,
+                        loss=float(losses[k]),
+                        accuracy=None if accuracies is None else float(accuracies[k]),
+                        train_loss=float(train_losses[k]),
+                        bytes_sent=int(sent[peer]),
+                        bytes_received=int(self.stack.bytes_received[peer]),
+                        payload_bytes_sent=int(payload[peer]),
+                        gradients=int(gradients[peer]),
+                        sketch=b"",
+                    )
+                )
+
+    def finish(self, round: int, *, stopped: bool) -> None:
+        """Report the end of the measured peers."""
+        now = self._now(round)
+        sent, payload = self.stack.bytes_sent, self.stack.payload_sent
+        models = self.stack.models(self.peers)
+        for x, peer in zip(models, self.peers.tolist(), strict=True):
+            self.report(
+                Finished(
+                    peer=self.stack.setup.ids[peer],
+                    rounds=round,
+                    t_s=now,
+                    bytes_sent=int(sent[peer]),
+                    bytes_received=int(self.stack.bytes_received[peer]),
+                    payload_bytes_sent=int(payload[peer]),
+                    lost=(),
+                    stopped=stopped,
+                    model_sha256=model_sha256(x),
+                )
+            )
+
+    def _now(self, round: int) -> float:
+        """Return the seconds since the start: virtual ones, where there is a virtual clock."""
+        pace = self.stack.setup.pace
+        return pace.elapsed_s(round) if pace else time.perf_counter() - self._begin
+
+    def _agreement(self) -> tuple[float, bool]:
+        """Return the consensus distance over all peers, and whether all parameters are finite."""
+        chunks, n = self.stack.chunks(), self.stack.setup.n
+        sums = self.stack.each(lambda x: x.sum(axis=0, dtype=np.float64), chunks)
+        centre = np.sum(sums, axis=0) / n
+        finite = bool(np.isfinite(centre).all())  # no sum is, where a term is not
+        squares = self.stack.each(
+            lambda x: float(np.square(x - centre).sum()) if finite else math.nan, chunks
+        )
+        return math.sqrt(math.fsum(squares) / n), finite
+
+    def _chunks(self) -> list[NDArray[np.int64]]:
+        each = max(1, _SAMPLES // max(1, len(self.stack.setup.test[1])))
+        return np.array_split(self.peers, -(-len(self.peers) // each))
+
+    def _measured(
+        self, peers: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], Array, Array | None, Array]:
+        """Return (peers, test losses, test accuracies, losses on their own samples)."""
+        setup = self.stack.setup
+        x = self.stack.models(peers)
+        X, y = setup.test
+        accuracies = setup.model.accuracy(x, X, y)
+        return peers, setup.model.loss(x, X, y), accuracies, setup.problem(peers).loss(x)

@@ -1,0 +1,102 @@
+"""All peers side by side: what synchronous rounds and single events have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from gossipml.engines.stacked.allocation import keep_freed_memory
+from gossipml.engines.stacked.memory import default_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from gossipml.engines.stacked.setup import Checkpoint, StackSetup
+
+    Array = NDArray[Any]
+
+COUNTS = ("payload_sent", "bytes_sent", "bytes_received")
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Stack(ABC):
+    """All peers, in the middle of a run.
+
+    Parameters
+    ----------
+    setup : StackSetup
+    resume : Checkpoint, optional
+        Where to go on from.
+    threads : int, optional
+        How many pieces are worked on at once; by default as many as there are cores.
+        No result depends on it.
+
+    Attributes
+    ----------
+    payload_sent, bytes_sent, bytes_received : ndarray of int64, shape (n,)
+        Model bytes by sender over all receivers, and bytes with the messages' headers.
+    played : int
+        Rounds played here, over all peers.
+    """
+
+    def __init__(
+        self, setup: StackSetup, *, resume: Checkpoint | None = None, threads: int | None = None
+    ) -> None:
+        keep_freed_memory()
+        self.setup = setup
+        self.threads = threads or default_threads()
+        self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="stacked")
+        counts = resume.counts if resume else {name: np.zeros(setup.n, np.int64) for name in COUNTS}
+        self.payload_sent, self.bytes_sent, self.bytes_received = (
+            counts[name].copy() for name in COUNTS
+        )
+        self.played = 0
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.shutdown()
+
+    def each(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """Return the results of ``work`` on each item, worked on by all threads."""
+
+        def quietly(item: S) -> T:
+            with np.errstate(all="ignore"):  # a diverging run overflows: it is found out later
+                return work(item)
+
+        return list(self._workers.map(quietly, items))
+
+    def counts(self) -> dict[str, Array]:
+        """Return copies of what was counted so far, for a checkpoint."""
+        counts = {name: getattr(self, name).copy() for name in COUNTS}
+        return {**counts, "gradients": self.gradients()}
+
+    @abstractmethod
+    def play(self, round: int) -> None:
+        """Play one round of all peers, or as many events as make one on average."""
+
+    @abstractmethod
+    def checkpoint(self, round: int) -> Checkpoint:
+        """Return all that is needed to go on after ``round`` rounds."""
+
+    @abstractmethod
+    def gradients(self) -> NDArray[np.int64]:
+        """Return how many gradients each peer has computed."""
+
+    @abstractmethod
+    def chunks(self) -> list[Array]:
+        """Return the models in pieces (k, P), in peer order."""
+
+    @abstractmethod
+    def models(self, peers: NDArray[np.int64]) -> Array:
+        """Return the models of some peers, given in ascending order."""
+
+    @abstractmethod
+    def parameters(self) -> Array:
+        """Return the models (n, P), and let go of all else."""
