@@ -56,13 +56,9 @@ def centralised(experiment: Experiment, parts: Parts) -> tuple[Baseline, Curve]:
         parts.model, shards.X, shards.y, seed=experiment.seed, peer=0, batch_size=batch
     )
     rounds, losses, accuracies = _train(experiment, shards, problem, _alone(parts.algorithm), ())
-    scored = accuracies is not None
-    curve = Curve.single(
-        rounds,
-        accuracy=accuracies.tolist() if scored else [None] * len(rounds),
-        loss=losses.tolist(),
-    )
-    return Baseline(float(accuracies[-1]) if scored else None, float(losses[-1])), curve
+    scores = [None] * len(rounds) if accuracies is None else accuracies.tolist()
+    curve = Curve.single(rounds, accuracy=scores, loss=losses.tolist())
+    return Baseline(scores[-1], float(losses[-1])), curve
 
 
 def isolated(experiment: Experiment, parts: Parts) -> tuple[IsolatedSummary, Curve]:

@@ -20,6 +20,7 @@ from gossipml.engines.virtual import Conditions
 from gossipml.errors import ConfigError, nearest
 from gossipml.overrides import is_path, override, resolve_paths
 from gossipml.peer.setup import Timing
+from gossipml.topology import SCHEDULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -261,6 +262,10 @@ def _check_topology(topology: TopologySection) -> None:
         raise ConfigError("topology.file: found beside topology.graph, expected only one of them")
     if topology.graph is None and topology.file is None:
         raise ConfigError('topology: expected graph = "NAME" or file = "PATH"')
+    schedule = topology.schedule
+    name = schedule if isinstance(schedule, str) else str(schedule.get("name"))
+    if name not in SCHEDULES:
+        raise ConfigError(f"topology.schedule: unknown name {name!r}{nearest(name, SCHEDULES)}")
     if topology.peers is not None and topology.peers < 1:
         raise ConfigError(f"topology.peers: found {topology.peers}, expected 1 or more")
 

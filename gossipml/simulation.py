@@ -151,9 +151,11 @@ def simulate(
         given = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
         parts = assembly.build_parts(given)
     play = _play_stacked if engine == "stacked" else _play_virtual
-    with Recording(given, engine, out=out, runs=runs, listen=listen) as recording:
-        with threadpool_limits(1):  # the same sums in the same order as a process of its own
-            return play(given, parts, recording, allow_isolation=allow_isolation, progress=progress)
+    with (
+        Recording(given, engine, out=out, runs=runs, listen=listen) as recording,
+        threadpool_limits(1),  # the same sums in the same order as a process of its own
+    ):
+        return play(given, parts, recording, allow_isolation=allow_isolation, progress=progress)
 
 
 def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = silent) -> Result:

@@ -91,7 +91,7 @@ class Adam(Optimizer):
         s.v = self.beta2 * s.v + (1 - self.beta2) * g * g
         m = s.m / (1 - self.beta1**s.k).astype(g.dtype)
         v = s.v / (1 - self.beta2**s.k).astype(g.dtype)
-        return m / (np.sqrt(v) + self.epsilon)
+        return np.asarray(m / (np.sqrt(v) + self.epsilon))
 
 
 def _check_share(option: str, value: float) -> None:

@@ -6,7 +6,7 @@ itself and repeated ones are dropped by :func:`tidy`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,7 +119,8 @@ def is_connected(peers: int, links: Links) -> bool:
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_array((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), (peers, peers))
-    return int(connected_components(graph, directed=False, return_labels=False)) == 1
+    count: Any = connected_components(graph, directed=False, return_labels=False)
+    return int(count) == 1
 
 
 def connected_random_regular(peers: int, degree: int, seed: int, round: int = 0) -> Links:

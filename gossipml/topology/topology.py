@@ -291,11 +291,10 @@ class Topology:
 
         u, v = self.edges.T
         graph = coo_array((np.ones(len(u), np.int8), (u, v)), (self.n, self.n))
-        return int(
-            connected_components(
-                graph, directed=self.directed, connection="strong", return_labels=False
-            )
+        count: Any = connected_components(
+            graph, directed=self.directed, connection="strong", return_labels=False
         )
+        return int(count)
 
 
 def _node(name: str, id: str, data: dict[str, Any]) -> Node:

@@ -169,12 +169,11 @@ def test_diverging_alone_is_a_result_and_no_warning():
     given = experiment(rounds=900, evaluate_every=900, algorithm={"lr": 1.0, "batch_size": "full"})
     parts = parts_of(given)
     steep, shallow = np.eye(2)[None] * 4, np.eye(2)[None] * 0.1
+    X = np.concatenate([steep, shallow, shallow, shallow])
     shards = Shards(
-        {i: (steep if i == 0 else shallow, np.ones((1, 2))) for i in range(4)},
-        (shallow, np.ones((1, 2))),
-        (2, 2),
-        None,
-    )
+        X, np.ones((4, 2)), np.arange(4), np.ones(4, int), range(4),
+        (shallow, np.ones((1, 2))), (2, 2), None,
+    )  # fmt: skip
     parts = replace(parts, shards=shards, model=Quadratic((2, 2), None, dtype="float64"),
                     algorithm=DPSGD(lr=1.0))  # fmt: skip
     alone, curve = baselines.isolated(given, parts)

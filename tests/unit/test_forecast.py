@@ -139,12 +139,16 @@ def test_the_label_skew_is_the_total_variation_distance():
     from gossipml.assembly import Shards
     from gossipml.forecast import _label_skew
 
-    X = np.zeros((2, 1))
-    parts = {0: (X, np.array([0, 0])), 1: (X, np.array([1, 1]))}
-    assert _label_skew(Shards(parts, (X, X), (1,), 2)) == 0.5
-    parts = {0: (X, np.array([0, 1])), 1: (X, np.array([1, 0]))}
-    assert _label_skew(Shards(parts, (X, X), (1,), 2)) == 0
-    assert _label_skew(Shards(parts, (X, X), (1,), None)) == 0
+    X = np.zeros((4, 1))
+    starts, sizes, peers = np.array([0, 2]), np.array([2, 2]), range(2)
+
+    def skew(labels, classes):
+        y = np.array(labels)
+        return _label_skew(Shards(X, y, starts, sizes, peers, (X, y), (1,), classes))
+
+    assert skew([0, 0, 1, 1], 2) == 0.5
+    assert skew([0, 1, 1, 0], 2) == 0
+    assert skew([0, 1, 1, 0], None) == 0
 
 
 def test_batches_beyond_the_samples_are_said():

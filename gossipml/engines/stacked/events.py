@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 
 from gossipml import seeds, wire
 from gossipml.aggregation import Mean
-from gossipml.algorithms import State
+from gossipml.algorithms import Average, Push, State
 from gossipml.algorithms.playing import advance, start
 from gossipml.engines.stacked.blocks import blame_stack, block_size, initial_state, values
 from gossipml.engines.stacked.setup import Checkpoint
@@ -115,7 +115,7 @@ class Events(Stack):
             if request is not None:
                 sent = list(values(request, self.setup, len(here)))
                 answer = mail.exchange(here, times[events], sent)
-                shapes = [array.shape for array in request.arrays]
+                shapes = [np.shape(array) for array in _arrays(request)]
                 parts = zip(answer, shapes, strict=True)
                 group.go_on(tuple(part.reshape(shape) for part, shape in parts))
                 self._count(here, mail.senders[here], mail.receivers[here], sent)
@@ -149,7 +149,7 @@ class Events(Stack):
                     )
                     mixed = np.concatenate([np.where(apart, a, both), np.where(apart, b, both)])
                     answer.append(mixed.astype(array.dtype, copy=False))
-                shapes = [array.shape for array in request.arrays]
+                shapes = [np.shape(array) for array in _arrays(request)]
                 sent = 1 - np.concatenate([apart, apart])[:, 0].astype(np.int64)
                 self._count(here, sent, sent, answer)
                 parts = zip(answer, shapes, strict=True)
@@ -288,6 +288,11 @@ class Mail:
             found[open_[here]] = number[here]
             newest -= 1
         return found
+
+
+def _arrays(request: Request) -> tuple[Array, ...]:
+    assert isinstance(request, Average | Push)  # others were refused
+    return request.arrays
 
 
 def check_pace(setup: StackSetup) -> None:

@@ -55,10 +55,9 @@ def check_memory(setup: StackSetup) -> None:
 
 def available_bytes() -> int | None:
     """Return how much this process can still allocate; None where the system does not say."""
-    found = []
-    for line in _read(Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            found.append(int(line.split()[1]) * 1024)
+    found: list[int] = []
+    lines = _read(Path("/proc/meminfo")).splitlines()
+    found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     for limit, usage in _CGROUPS:
         if _read(limit).isdigit() and _read(usage).isdigit():
             found.append(int(_read(limit)) - int(_read(usage)))

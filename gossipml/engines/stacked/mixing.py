@@ -49,7 +49,7 @@ class Mixer:
         self._rows: dict[int, csr_array[Any]] = {}
 
     def mix(self, begin: int, end: int, sent: Sequence[Array]) -> tuple[Array, ...]:
-        """Return rows ``begin`` to ``end`` of what the peers get, for arrays (n, m) that they sent."""
+        """Return rows ``begin`` to ``end`` of what the peers get, of arrays (n, m) sent."""
         if not isinstance(self.aggregator, Mean):  # a rule may weigh the vectors as a whole
             whole = self._combine(begin, end, np.concatenate(sent, axis=1))
             ends = np.cumsum([array.shape[1] for array in sent])[:-1]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from gossipml.topology import MixingMatrix
 
     Array = NDArray[Any]
-    Asked: TypeAlias = tuple[type[Request], tuple[tuple[int, ...], ...]]  # and shapes of arrays
+    Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+    Asked: TypeAlias = tuple[type[Request], Shapes]
 
 
 class Rounds(Stack):
@@ -55,22 +56,7 @@ class Rounds(Stack):
         asked = self.each(lambda b: self._put(b, b.start(algorithm, round), 0), self.blocks)
         index = 0
         while (common := _common(asked)) is not None:
-            kind, shapes = common
-            mixer = self.mixer(round, pushes=kind is Push)
-            widths = [math.prod(shape) for shape in shapes]
-            sent = [self._sent[index % 2, k, width] for k, width in enumerate(widths)]
-            nbytes = self.setup.compressor.max_nbytes(widths, self.setup.x0.dtype)
-            self.payload_sent += mixer.receivers * nbytes
-            self.bytes_sent += mixer.receivers * (wire.HEADER_SIZE + nbytes)
-            self.bytes_received += mixer.senders * (wire.HEADER_SIZE + nbytes)
-
-            def answer(block: Block) -> Asked | None:
-                mixed = mixer.mix(block.begin, block.end, sent)
-                parts = zip(mixed, shapes, strict=True)
-                given = tuple(part.reshape(len(part), *shape) for part, shape in parts)
-                return self._put(block, block.go_on(given), index + 1)
-
-            asked = self.each(answer, self.blocks)
+            asked = self._resolve(*common, round, index)
             index += 1
         self.played += self.setup.n
 
@@ -78,7 +64,7 @@ class Rounds(Stack):
         return [block.rows["x"] for block in self.blocks]
 
     def mixer(self, round: int, *, pushes: bool = False) -> Mixer:
-        """Return the weights of a round, ready to use; those of the last call if they are the same."""
+        """Return the weights of a round, ready to use."""
         schedule = self.setup.schedule
         matrix = schedule.push_matrix(round) if pushes else schedule.matrix(round)
         known = self._mixers.get(pushes)
@@ -86,6 +72,26 @@ class Rounds(Stack):
             known = matrix, Mixer(matrix, self.setup.aggregator, self.setup.x0.dtype)
             self._mixers[pushes] = known
         return known[1]
+
+    def _resolve(
+        self, kind: type[Request], shapes: Shapes, round: int, index: int
+    ) -> list[Asked | None]:
+        """Answer one request of all peers; return what they ask for next."""
+        mixer = self.mixer(round, pushes=kind is Push)
+        widths = [math.prod(shape) for shape in shapes]
+        sent = [self._sent[index % 2, k, width] for k, width in enumerate(widths)]
+        nbytes = self.setup.compressor.max_nbytes(widths, self.setup.x0.dtype)
+        self.payload_sent += mixer.receivers * nbytes
+        self.bytes_sent += mixer.receivers * (wire.HEADER_SIZE + nbytes)
+        self.bytes_received += mixer.senders * (wire.HEADER_SIZE + nbytes)
+
+        def answer(block: Block) -> Asked | None:
+            mixed = mixer.mix(block.begin, block.end, sent)
+            parts = zip(mixed, shapes, strict=True)
+            given = tuple(part.reshape(len(part), *shape) for part, shape in parts)
+            return self._put(block, block.go_on(given), index + 1)
+
+        return self.each(answer, self.blocks)
 
     def checkpoint(self, round: int) -> Checkpoint:
         return Checkpoint(round=round, state=self.state, counts=self.counts())

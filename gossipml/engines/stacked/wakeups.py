@@ -55,18 +55,18 @@ class Wakeups:
         if self.wake != "constant":
             return self.pauses(seed, means, np.arange(len(means)), np.int64(0))
         start = seeds.stream(seed, "phase", np.arange(len(means)))
-        return means * seeds.uniforms(start, 1)[:, 0]
+        return np.asarray(means * seeds.uniforms(start, 1)[:, 0])
 
     def pauses(self, seed: int, means: Numbers, peers: Index, counts: Index | np.int64) -> Numbers:
         """Return how long some peers sleep before their wake-ups of these numbers."""
         mean = means[peers]
         if self.wake == "constant":
-            return mean
+            return np.asarray(mean)
         drawn = seeds.uniforms(seeds.stream(seed, "wake", peers, counts), 2)
         if self.wake == "exponential":
-            return -np.log1p(-drawn[:, 0]) * mean
+            return np.asarray(-np.log1p(-drawn[:, 0]) * mean)
         normal = np.sqrt(-2 * np.log1p(-drawn[:, 0])) * np.cos(2 * np.pi * drawn[:, 1])
-        return np.exp(_SIGMA * normal - _SIGMA**2 / 2) * mean
+        return np.asarray(np.exp(_SIGMA * normal - _SIGMA**2 / 2) * mean)
 
 
 class Alarm:

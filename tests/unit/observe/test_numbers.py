@@ -52,7 +52,7 @@ def test_summary_has_the_promised_json_fields(make_summary):
     assert set(fields) == {
         "name", "engine", "seed", "peers", "rounds", "algorithm", "topology", "test_accuracy",
         "test_loss", "centralised", "isolated", "consensus_distance", "bytes_sent",
-        "payload_bytes_sent", "wall_s", "virtual_s", "lost_peers", "stopped", "model_sha256",
+        "payload_bytes_sent", "wall_s", "virtual_s", "node_rounds_per_s", "peak_rss_mb", "lost_peers", "stopped", "model_sha256",
         "run_dir",
     }  # fmt: skip
     assert set(fields["topology"]) == {"graph", "nodes", "edges", "spectral_gap"}
