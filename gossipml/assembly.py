@@ -174,10 +174,11 @@ def _pace(experiment: Experiment, network: Network) -> Pace | None:
         )
     graph, matrix = network.topology, network.matrix
     latency_ms = np.zeros(len(matrix.data))
-    stated = graph.latency_ms[graph.arcs[2]]
-    latency_ms[matrix.rows != matrix.indices] = np.where(
-        np.isnan(stated), conditions.latency_ms, stated
-    )
+    if network.schedule.static:  # others are refused with the method
+        stated = graph.latency_ms[graph.arcs[2]]
+        latency_ms[matrix.rows != matrix.indices] = np.where(
+            np.isnan(stated), conditions.latency_ms, stated
+        )
     return Pace(
         kind=section.kind,
         wakeups=Wakeups(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 
 from gossipml.algorithms import ALGORITHMS
@@ -25,6 +24,7 @@ GRAPHS = {
     "random-regular": ["random-regular"],
 }
 MODELS = {"softmax": "iris", "svm": "iris", "linear": "diabetes", "mlp": "iris"}
+CLOSE = {"float32": 1e-6, "float64": 1e-12}  # of what is measured, whose sums may differ
 
 
 def played(engine, **sections):
@@ -70,7 +70,8 @@ def test_stacked_is_virtual_bit_for_bit(name, compressor, schedule, graph, dtype
     assert stacked.summary.model_sha256 == virtual.summary.model_sha256
     assert stacked.summary.payload_bytes_sent == virtual.summary.payload_bytes_sent
     assert stacked.summary.test_loss == virtual.summary.test_loss
-    assert stacked.history.mean("loss") == virtual.history.mean("loss")
+    close = pytest.approx(virtual.history.mean("loss"), rel=CLOSE[dtype])
+    assert stacked.history.mean("loss") == close
     assert stacked.history.mean("gradients") == virtual.history.mean("gradients")
 
 
@@ -88,4 +89,5 @@ def test_every_model(model, graph, batch_size, dtype):
     }  # fmt: skip
     virtual, stacked = played("virtual", **sections), played("stacked", **sections)
     assert stacked.parameters.tobytes() == virtual.parameters.tobytes()
-    assert stacked.history.mean("train_loss") == virtual.history.mean("train_loss")
+    close = pytest.approx(virtual.history.mean("train_loss"), rel=CLOSE[dtype])
+    assert stacked.history.mean("train_loss") == close

@@ -119,7 +119,8 @@ class Measure:
         squares = self.stack.each(
             lambda x: float(np.square(x - centre).sum()) if finite else math.nan, chunks
         )
-        return math.sqrt(math.fsum(squares) / n), finite
+        distance = math.sqrt(sum(squares) / n)
+        return distance, finite and math.isfinite(distance)
 
     def _chunks(self) -> list[NDArray[np.int64]]:
         each = max(1, _SAMPLES // max(1, len(self.stack.setup.test[1])))

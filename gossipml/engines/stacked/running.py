@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gossipml.engines.stacked.events import Events
 from gossipml.engines.stacked.measure import Measure
 from gossipml.engines.stacked.rounds import Rounds
@@ -61,7 +63,7 @@ def run_stacked(
     measure = Measure(stack, report, consensus)
     playing_s, t = 0.0, resume.round if resume else 0
     try:
-        with Stopper() as stopper:
+        with Stopper() as stopper, np.errstate(all="ignore"):
             if not resume:
                 measure.evaluate(0)
             while t < setup.rounds and stopper.signal is None:
@@ -76,7 +78,7 @@ def run_stacked(
                     checkpoint(stack.checkpoint(t))
             if t < setup.rounds:
                 checkpoint(stack.checkpoint(t))
-        measure.finish(t, stopped=t < setup.rounds)
+            measure.finish(t, stopped=t < setup.rounds)
         return StackedEnds(
             parameters=stack.parameters(),
             rounds=t,

@@ -69,7 +69,8 @@ def test_metrics_are_flat_lines_at_once(tmp_path, evaluation):
         line = json.loads((folder.path / "metrics.jsonl").read_text())  # not closed yet
     assert line == {
         "t_s": pytest.approx(0.3), "peer": "x y", "round": 3, "loss": None, "accuracy": 0.5,
-        "train_loss": 0.9, "bytes_sent": 300, "bytes_received": 270, "payload_bytes_sent": 240, "gradients": 0,
+        "train_loss": 0.9, "bytes_sent": 300, "bytes_received": 270, "payload_bytes_sent": 240,
+        "gradients": 0,
     }  # fmt: skip
     assert math.isnan(read_run(folder.path).history.evaluations[0].loss)
 
