@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gossipml.peer.peer import Peer
     from gossipml.result import Result
     from gossipml.simulation import simulate
+    from gossipml.sweeping import sweep
     from gossipml.topology import Topology, load_topology, mixing_matrix, spectral_gap
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOME = {
     "run": "deployment",
     "simulate": "simulation",
     "spectral_gap": "topology",
+    "sweep": "sweeping",
 }
 _MODULES = ("algorithms", "data", "models", "topology")
 
@@ -64,6 +66,7 @@ __all__ = [
     "run",
     "simulate",
     "spectral_gap",
+    "sweep",
     "topology",
 ]
 

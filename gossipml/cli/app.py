@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossipml
-from gossipml.cli import comparing, inspecting, topology, training
+from gossipml.cli import comparing, inspecting, sweeping, topology, training
 
 app = typer.Typer(
     name="gossipml",
@@ -39,6 +39,7 @@ def _main(
 app.command()(training.run)
 app.command()(training.simulate)
 app.command()(training.peer)
+app.command()(sweeping.sweep)
 app.command()(inspecting.check)
 app.command()(comparing.plot)
 app.command()(comparing.compare)

@@ -31,6 +31,7 @@ EXPORTS = [
     "run",
     "simulate",
     "spectral_gap",
+    "sweep",
     "topology",
 ]
 HEAVY = ["networkx", "scipy", "sklearn", "matplotlib", "rich", "typer"]

@@ -127,7 +127,7 @@ def test_batches_are_the_same_as_one_event_after_the_other(name, monkeypatch):
     ],
 )
 def test_pairs_contract_as_boyd_et_al_say(graph, factor, rounds):
-    """Boyd, Ghosh, Prabhakar, Shah 2006: E ||x - mean||^2 falls by lambda_2(E W) an event at most."""
+    """Boyd et al. 2006: E ||x - mean||^2 falls by lambda_2(E W) an event at most."""
     given = setup(graph, 16, model=Flat(), pace=pace("pairwise", graph, 16))
     stack = events.Events(given)
     x = stack.state["x"][:] = np.random.default_rng(1).standard_normal((16, 200))

@@ -1,0 +1,140 @@
+"""Sweeps with real processes: killed and gone on with, failing cells, a Dask cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import gossipml
+from gossipml.errors import ConfigError
+from gossipml.observe.sweeps import read_sweep
+from gossipml.sweeping import split_values
+
+AXES = ["--set", "algorithm.lr=0.05,0.2", "--set", "topology.graph=ring,complete", "--seeds", "2"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        "name = 'tiny'\nrounds = 6\nbaselines = false\n[topology]\ngraph = 'ring'\npeers = 4\n"
+        "[data]\nsource = 'iris'\n"
+    )
+    return path
+
+
+def command(file, out, *more):
+    return [sys.executable, "-m", "gossipml", "sweep", str(file), *AXES, "--out", str(out), *more]
+
+
+def finished(out):
+    if not (out / "sweep.json").exists():
+        return []
+    return [cell for cell in read_sweep(out).cells if cell.status == "finished"]
+
+
+def test_commas_split_outside_brackets_and_quotes():
+    assert split_values("0.1,0.2") == ["0.1", "0.2"]
+    assert split_values("[1,2],[3]") == ["[1,2]", "[3]"]
+    assert split_values('"a,b",c') == ['"a,b"', "c"]
+    assert split_values("one") == ["one"]
+
+
+def test_a_sweep_killed_half_way_ends_with_the_same_table(file, tmp_path):
+    whole = subprocess.run(command(file, tmp_path / "whole", "--json", "-q"),
+                           capture_output=True, timeout=120, check=True)  # fmt: skip
+    said = json.loads(whole.stdout)
+    assert (said["cells"], said["done"], said["skipped"], said["failed"]) == (8, 8, 0, 0)
+    out = tmp_path / "killed"
+    killed = subprocess.Popen(command(file, out, "--workers", "1"), stderr=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(finished(out)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait(timeout=30)
+    there = len(finished(out))
+    assert 3 <= there < 8
+    assert not (out / "table.csv").exists()
+    again = subprocess.run(command(file, out, "--json", "-q"),
+                           capture_output=True, timeout=120, check=True)  # fmt: skip
+    said = json.loads(again.stdout)
+    assert said["skipped"] >= there
+    assert said["skipped"] + said["done"] == 8
+    assert (out / "table.csv").read_bytes() == (tmp_path / "whole/table.csv").read_bytes()
+    assert not list(out.glob("cells/*.part"))
+
+
+def test_ctrl_c_keeps_what_is_finished(file, tmp_path):
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(command(file, out, "--workers", "1"), stderr=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, text=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not finished(out) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--out {out} goes on" in said
+    assert "unfinished" in (out / "table.csv").read_text()
+
+
+def test_a_cell_that_fails_is_a_row(file, tmp_path):
+    with ThreadPoolExecutor(2) as threads:
+        result = gossipml.sweep(
+            file, {"algorithm.lr": [0.1, 1e30], "model.name": ["linear", "softmax"]},
+            overrides=["rounds=40", "data.source=diabetes", "data.partition=iid"],
+            executor=threads, out=tmp_path / "out",
+        )  # fmt: skip
+    rows = {(row["algorithm.lr"], row["model.name"]): row for row in result.table}
+    assert rows[0.1, "linear"]["status"] == "finished"
+    assert rows[1e30, "linear"]["status"] == "failed"
+    assert "diverged" in rows[1e30, "linear"]["reason"]
+    assert "class labels" in rows[0.1, "softmax"]["reason"]
+    assert (result.failed, result.exit_code) == (3, 1)
+
+
+def test_a_wrong_value_is_refused_before_anything_runs(file, tmp_path):
+    with pytest.raises(ConfigError, match=r"data: test_fraction is 2"):
+        gossipml.sweep(file, {"data.test_fraction": [0.1, 2]}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_another_sweep_is_refused(file, tmp_path):
+    with ThreadPoolExecutor(1) as threads:
+        gossipml.sweep(file, seeds=1, executor=threads, out=tmp_path / "out")
+        with pytest.raises(ConfigError, match="holds another sweep, its seeds differs"):
+            gossipml.sweep(file, seeds=2, executor=threads, out=tmp_path / "out")
+
+
+def test_the_table_is_read_by_others(file, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with ThreadPoolExecutor(1) as threads:
+        result = gossipml.sweep(
+            file, {"algorithm.lr": [0.1, 0.2]}, executor=threads, out=tmp_path / "out"
+        )
+    table = parquet.read_table(tmp_path / "out/table.parquet")
+    assert table.column_names == result.columns
+    assert table["algorithm.lr"].to_pylist() == [0.1, 0.2]
+    found = gossipml.compare([tmp_path / "out"])
+    assert len(found.table) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_of_two_processes(file, tmp_path):
+    pytest.importorskip("distributed")
+    more = ["--cluster", "dask", "--workers", "2", "--json", "-q"]
+    done = subprocess.run(command(file, tmp_path / "dask", *more), capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["done"] == 8
+    alone = subprocess.run(command(file, tmp_path / "here", "-q"), capture_output=True, timeout=120)
+    assert alone.returncode == 0
+    here, there = (tmp_path / name / "table.csv" for name in ("here", "dask"))
+    assert here.read_bytes() == there.read_bytes()
