@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 
-_CHUNK = 16_384  # elements: product and sum of a chunk stay in the first- and second-level cache
+_CHUNK = 131_072  # elements: long enough that threads seldom wait for the interpreter
 
 
 class Aggregator(ABC):
