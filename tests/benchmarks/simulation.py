@@ -345,23 +345,23 @@ def main():
         "rates": rows, "limit_us": least, "wide": speed, "triad": full,
         "exponents": exponents.tolist(), "scaling": times,
     }, indent=1))  # fmt: skip
-    draw(rows, columns, work, seconds, exponents, options.out / "simulation.png")
+    draw(rows, work, seconds, exponents, options.out / "simulation.png")
 
 
-def draw(rows, columns, work, seconds, exponents, path):
+def draw(rows, work, seconds, exponents, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     labels = [f"{name}, {graph}, {n:,}" for n, graph, name, *_ in rows]
-    left.barh(labels[::-1], [row[3] for row in rows][::-1], color="#0072B2")
-    left.set(xscale="log", xlabel="node-rounds a second")
+    left.barh(labels[::-1], [row[3] / 1000 for row in rows][::-1], color="#0072B2")
+    left.set(xlabel="thousand node-rounds a second")
     left.tick_params(labelsize=7)
-    right.loglog(
-        np.exp(columns[:, 0]), seconds / (work / np.exp(columns[:, 0])) * 1e9, "o", color="#D55E00"
-    )
-    right.set(xlabel="peers", ylabel="ns per peer-independent unit of work",
-              title=f"time ~ peers^{exponents[0]:.2f}")  # fmt: skip
+    right.loglog(work, seconds, "o", color="#D55E00")
+    right.set(
+        xlabel="peers x (degree + 1) x parameters", ylabel="seconds a round",
+        title="exponents in the three: " + ", ".join(f"{e:.2f}" for e in exponents),
+    )  # fmt: skip
     figure.savefig(path, dpi=150)
 
 
