@@ -48,6 +48,35 @@ def stream(seed: int, purpose: str, *coordinates: ArrayLike) -> NDArray[np.uint6
         return _mix(state + _GOLDEN)
 
 
+class Draws:
+    """Streams of some peers in a round for one purpose, one after the other.
+
+    Parameters
+    ----------
+    seed : int
+    purpose : str
+    coordinates : int or ndarray
+        Peer and round; arrays give a stream to each of many peers.
+    """
+
+    def __init__(self, seed: int, purpose: str, *coordinates: ArrayLike) -> None:
+        self._seed, self._purpose, self._coordinates = seed, purpose, coordinates
+        self._count = 0
+
+    def next(self) -> NDArray[np.uint64]:
+        """Return the start of the next stream, or of the next of each peer."""
+        self._count += 1
+        return stream(self._seed, self._purpose, *self._coordinates, self._count - 1)
+
+
+def choice(start: NDArray[np.uint64], count: int, high: int) -> NDArray[np.int64]:
+    """Draw ``count`` different integers in [0, high) from each stream, in ascending order."""
+    if count == high:
+        return np.broadcast_to(np.arange(high), (*np.shape(start), high))
+    keys = _outputs(start, high)
+    return np.sort(np.argpartition(keys, count - 1, axis=-1)[..., :count], axis=-1)
+
+
 def integers(start: NDArray[np.uint64], count: int, high: ArrayLike) -> NDArray[np.int64]:
     """Draw ``count`` integers in [0, high) from each stream; shape ``start.shape + (count,)``.
 

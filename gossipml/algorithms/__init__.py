@@ -38,10 +38,14 @@ from gossipml.algorithms.base import (
 )
 from gossipml.algorithms.baselines import Centralised as Centralised
 from gossipml.algorithms.baselines import Isolated as Isolated
+from gossipml.algorithms.beer import BEER as BEER
+from gossipml.algorithms.choco_sgd import ChocoGossip as ChocoGossip
 from gossipml.algorithms.choco_sgd import ChocoSGD as ChocoSGD
 from gossipml.algorithms.d_psgd import DPSGD as DPSGD
 from gossipml.algorithms.d_psgd import DPSGDCTA as DPSGDCTA
+from gossipml.algorithms.deep_squeeze import DeepSqueeze as DeepSqueeze
 from gossipml.algorithms.gradient_tracking import GradientTracking as GradientTracking
+from gossipml.algorithms.lead import LEAD as LEAD
 from gossipml.algorithms.learning_rate import (
     LEARNING_RATES as LEARNING_RATES,
 )
@@ -86,7 +90,8 @@ from gossipml.algorithms.push_sum import PushSumSGD as PushSumSGD
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
-        DPSGD, DPSGDCTA, LocalSGD, GradientTracking, ChocoSGD, PushSumSGD, Isolated, Centralised,
+        DPSGD, DPSGDCTA, LocalSGD, GradientTracking, ChocoSGD, ChocoGossip, DeepSqueeze,
+        LEAD, BEER, PushSumSGD, Isolated, Centralised,
     )
 }  # fmt: skip
 """Registered methods by their papers' names."""

@@ -108,8 +108,10 @@ class Facts:
     requests: int = 1  # yields a round
     scalars: int = 0  # further numbers sent with them
     pooled: bool = False  # wants all the data in one place: a baseline
+    averages: bool = False  # takes no gradients: it only averages the initial models
     static: bool = False  # needs the same W in every round
     compresses: bool = False  # sends what its own compressor, the field ``compress``, made
+    unbiased: bool = False  # needs a compressor with E Q(v) = v
 
 
 @dataclass(kw_only=True)

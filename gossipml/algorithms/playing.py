@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +14,15 @@ from gossipml.errors import AlgorithmError, GossipError
 
 if TYPE_CHECKING:
     from gossipml.algorithms.base import Algorithm, Array, Objective, Request, Round, State
+
+
+def bound(algorithm: Algorithm, problem: Any) -> Algorithm:
+    """Return the algorithm with its compressor drawing for this round of these peers."""
+    if not algorithm.facts.compresses:
+        return algorithm
+    ready = copy.copy(algorithm)
+    ready.compress = algorithm.compress.bound(problem.random("compress"))  # type: ignore[attr-defined]
+    return ready
 
 
 def start(algorithm: Algorithm, s: State, problem: Objective) -> Round:

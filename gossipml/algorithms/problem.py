@@ -49,6 +49,10 @@ class Problem:
         """Start a round: its draws depend on nothing that came before."""
         self.round, self.draws = round, 0
 
+    def random(self, purpose: str) -> seeds.Draws:
+        """Return random numbers of this peer in this round."""
+        return seeds.Draws(self.seed, purpose, self.peer, self.round)
+
     def gradient(self, x: Array) -> Array:
         """Return the gradient ``(P,)`` at ``x`` on the next minibatch of this round."""
         X, y = self._batch()
@@ -106,6 +110,10 @@ class BlockProblem:
     def begin(self, round: int | NDArray[np.int64]) -> None:
         """Start a round; an array (k,) if the peers are not all in the same one."""
         self.round, self.draws = round, 0
+
+    def random(self, purpose: str) -> seeds.Draws:
+        """Return random numbers of each peer in its round, those of :class:`Problem`."""
+        return seeds.Draws(self.seed, purpose, self.peers, self.round)
 
     def gradient(self, x: Array) -> Array:
         """Return the gradients ``(k, P)`` at ``x`` on the next minibatches of this round."""

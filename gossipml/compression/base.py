@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -12,25 +12,34 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from gossipml.seeds import Draws
+
 Array: TypeAlias = NDArray[Any]
 
 
 class Compressor(ABC):
     """A map on vectors and its exact coding as bytes.
 
-    It keeps nothing between calls, so the peers of one process may share it.
+    The object of an experiment keeps nothing between calls, so all peers of a process share
+    it; what a round needs to remember lives in the copy that :meth:`bound` makes for it.
     """
 
     name: ClassVar[str]
+    unbiased: ClassVar[bool] = False
+    """Whether E Q(v) = v."""
 
-    @property
     @abstractmethod
-    def consensus_step(self) -> float:
-        """Step γ, above 0 and at most 1, with which CHOCO-SGD is stable under this compressor."""
+    def consensus_step(self, size: int) -> float:
+        """Return a step γ in (0, 1] with which CHOCO-SGD is stable on vectors of ``size``."""
 
     @abstractmethod
     def __call__(self, v: Array) -> Array:
         """Return what a receiver sees of ``v``; works along the last axis."""
+
+    def bound(self, draws: Draws) -> Self:
+        """Return this compressor for one round of some peers, with their random numbers."""
+        del draws
+        return self
 
     @abstractmethod
     def nbytes(self, size: int, dtype: np.dtype[Any]) -> int:
@@ -47,7 +56,7 @@ class Compressor(ABC):
         Raises
         ------
         AlgorithmError
-            An array is not one that this compressor made.
+            An array is not one that this compressor made in this round.
         """
 
     @abstractmethod

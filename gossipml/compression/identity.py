@@ -16,7 +16,10 @@ class Identity(Compressor):
     """No compression: little-endian numbers as they are."""
 
     name: ClassVar[str] = "none"
-    consensus_step = 1.0
+    unbiased: ClassVar[bool] = True
+
+    def consensus_step(self, size: int) -> float:
+        return 1.0
 
     def __call__(self, v: Array) -> Array:
         return v

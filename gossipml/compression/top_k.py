@@ -45,9 +45,8 @@ class TopK(Compressor):
                 f"compression.ratio: found {self.ratio}, expected a number above 0 and at most 1"
             )
 
-    @property
-    def consensus_step(self) -> float:
-        """min(1, 2 · ratio): found by experiment; the step of the theory is far smaller."""
+    def consensus_step(self, size: int) -> float:
+        """Return min(1, 2 · ratio): found by experiment; theory's step is far smaller."""
         return min(1.0, 2 * self.ratio)
 
     def kept(self, size: int) -> int:

@@ -45,6 +45,7 @@ class Neighbourhood:
 
     def __init__(self, setup: PeerSetup, links: Links, network: Network) -> None:
         self.setup, self.links, self.network = setup, links, network
+        self.compressor = setup.compressor
         self.stopping = False
         self._patience = trio.CancelScope()
         self._alone = 0
@@ -116,7 +117,7 @@ class Neighbourhood:
                 continue
             self._check_arrays((array,))
             body = memoryview(bytearray(self._nbytes((array,))))
-            self.setup.compressor.encode([array], body)
+            self.compressor.encode([array], body)
             link.post(_message(turn, body))
         await self._gather(turn)
         received = {
@@ -166,7 +167,7 @@ class Neighbourhood:
 
     def _nbytes(self, arrays: tuple[Array, ...]) -> int:
         """Return how many bytes the arrays take on the wire."""
-        return self.setup.compressor.max_nbytes([a.size for a in arrays], self.setup.x0.dtype)
+        return self.compressor.max_nbytes([a.size for a in arrays], self.setup.x0.dtype)
 
     def _encode(self, arrays: tuple[Array, ...]) -> memoryview:
         """Pack arrays into one of two send buffers, so that a round may change its own.
@@ -176,7 +177,7 @@ class Neighbourhood:
         """
         body = memoryview(self._bodies[self._turns % 2])
         self._turns += 1
-        return body[: self.setup.compressor.encode(arrays, body)]
+        return body[: self.compressor.encode(arrays, body)]
 
     def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:
         """Return what each neighbour sent, as one flat vector; drop who sent something else."""
@@ -186,7 +187,7 @@ class Neighbourhood:
             if body is None or not len(body):
                 continue
             try:
-                vectors[link.neighbour] = self.setup.compressor.decode(body, like)
+                vectors[link.neighbour] = self.compressor.decode(body, like)
             except ValueError as error:
                 self.links.give_up(link, f"sent a wrong message in round {turn[0]}: {error}")
         return vectors

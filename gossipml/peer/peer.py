@@ -14,7 +14,7 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms.playing import advance, blame, check_model, start
+from gossipml.algorithms.playing import advance, blame, bound, check_model, start
 from gossipml.errors import DivergedError
 from gossipml.peer.links import Links
 from gossipml.peer.neighbourhood import Neighbourhood
@@ -110,7 +110,10 @@ class Peer:
 
     async def _round(self, neighbourhood: Neighbourhood, t: int) -> None:
         self.setup.problem.begin(t)
-        steps = start(self.setup.algorithm.at(t), self.state, self.setup.problem)
+        algorithm = bound(self.setup.algorithm.at(t), self.setup.problem)
+        if algorithm.facts.compresses:  # it knows the codes of what it made in this round
+            neighbourhood.compressor = getattr(algorithm, "compress")  # noqa: B009
+        steps = start(algorithm, self.state, self.setup.problem)
         answer: Any = None
         index = 0
         while True:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml.algorithms import Average, Push, State
-from gossipml.algorithms.playing import advance, blame, check_model, start
+from gossipml.algorithms.playing import advance, blame, bound, check_model, start
 from gossipml.errors import AlgorithmError, ConfigError, GossipError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Block:
         """Play a round up to its first request."""
         self.round = round
         self.problem.begin(round)
-        self._steps = start(algorithm, self.state, self.problem)
+        self._steps = start(bound(algorithm, self.problem), self.state, self.problem)
         return self.go_on(None)
 
     def go_on(self, answer: Any) -> Request | None:

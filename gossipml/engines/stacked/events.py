@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from gossipml import seeds, wire
 from gossipml.aggregation import Mean
 from gossipml.algorithms import Average, Push, State
-from gossipml.algorithms.playing import advance, start
+from gossipml.algorithms.playing import advance, bound, start
 from gossipml.engines.stacked.blocks import blame_stack, block_size, initial_state, values
 from gossipml.engines.stacked.setup import Checkpoint
 from gossipml.engines.stacked.stack import Stack
@@ -189,7 +189,7 @@ class Group:
 
     def start(self) -> Request | None:
         """Play up to the first request."""
-        self._steps = start(self.algorithm, self.state, self.problem)
+        self._steps = start(bound(self.algorithm, self.problem), self.state, self.problem)
         return self.go_on(None)
 
     def go_on(self, answer: Any) -> Request | None:

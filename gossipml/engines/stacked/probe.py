@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml.algorithms import Average, Problem, Push
-from gossipml.algorithms.playing import advance, blame, start
+from gossipml.algorithms.playing import advance, blame, bound, start
 from gossipml.engines.stacked.blocks import Block, initial_state
 from gossipml.errors import ConfigError, GossipError
 
@@ -62,7 +62,7 @@ def _problem(setup: StackSetup, peer: int) -> Problem:
 def _play(setup: StackSetup, state: State, problem: Any, round: int, how: str) -> None:
     problem.begin(round)
     answer: Any = None
-    steps = start(setup.algorithm.at(round), state, problem)
+    steps = start(bound(setup.algorithm.at(round), problem), state, problem)
     while True:
         try:
             request = advance(steps, answer)
