@@ -6,66 +6,28 @@ same parts as one process that computes them all.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml import data, seeds, topology
+from gossipml import seeds, topology
 from gossipml.aggregation import AGGREGATORS
-from gossipml.algorithms import ALGORITHMS, LEARNING_RATES, OPTIMIZERS, Algorithm, Problem
-from gossipml.compression import COMPRESSORS, Compressor, Identity
-from gossipml.errors import ConfigError, DataError, nearest
-from gossipml.models import MODELS, Model, make_model
-from gossipml.observe.runfolder import file_name
+from gossipml.algorithms import Algorithm, Problem
+from gossipml.composition import Network, composed
+from gossipml.errors import ConfigError, nearest
+from gossipml.methods import build_algorithm, compressor_on_the_wire, registered
+from gossipml.models import Model, make_model
 from gossipml.peer.setup import Agreement, PeerSetup
-from gossipml.plugins import check_options, load_object, option_names
+from gossipml.shards import Shards, load_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Facts
-    from gossipml.data import Dataset
     from gossipml.engines.stacked import Pace, StackSetup
     from gossipml.experiment import Experiment
-    from gossipml.topology import MixingMatrix, Schedule, Topology
-
-TEST_FILE = "shared/test.npz"  # a folder of its own, for a peer may be called "test"
-DATA_KEYS = {"source", "partition", "test_fraction"}
-FROM_OUTSIDE = frozenset({"lr_schedule", "optimizer"})  # algorithm fields with keys of their own
-
-
-@dataclass(frozen=True)
-class Shards:
-    """The data of a run: what each peer trains on, and what all are measured on."""
-
-    X: NDArray[Any]  # (N, *features), the samples that peers train on
-    y: NDArray[Any]  # (N,) or (N, targets)
-    starts: NDArray[np.int64]  # of each peer's samples in X
-    sizes: NDArray[np.int64]
-    peers: Sequence[int]  # whose samples these are
-    test: tuple[NDArray[Any], NDArray[Any]]
-    features: tuple[int, ...]
-    classes: int | None
-
-    @property
-    def parts(self) -> Mapping[int, tuple[NDArray[Any], NDArray[Any]]]:
-        """Samples and targets by peer index."""
-        return data.PartView(self.X, self.y, self.starts, self.sizes, self.peers)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A graph with its mixing weights."""
-
-    topology: Topology
-    matrix: MixingMatrix
-    schedule: Schedule
-    weights: str
+    from gossipml.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +47,14 @@ class Parts:
         ConfigError
             The parts do not go together, with the reason.
         """
-        _check_composition(self.algorithm, self.network)
+        algorithm = composed(self.algorithm, self.network)
         if experiment.schedule.kind != "sync":
             raise ConfigError(
                 f"schedule.kind: found {experiment.schedule.kind!r}, which only the stacked engine "
                 'runs: gossipml simulate FILE --engine stacked; or use "sync"'
             )
         x0 = initial_point(experiment, self.model)
-        aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+        aggregator = registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
         agreement = Agreement(
             run=experiment.run_digest(),
             topology=self.network.schedule.digest(),
@@ -107,7 +69,7 @@ class Parts:
                 rounds=experiment.rounds,
                 evaluate_every=experiment.evaluate_every,
                 schedule=self.network.schedule,
-                algorithm=self.algorithm,
+                algorithm=algorithm,
                 problem=Problem(
                     self.model,
                     X,
@@ -118,7 +80,7 @@ class Parts:
                 ),
                 x0=x0.copy(),  # a method may work in place; peers of one process share nothing
                 test=self.shards.test,
-                compressor=_compressor_on_the_wire(experiment, self.algorithm),
+                compressor=compressor_on_the_wire(experiment, algorithm),
                 aggregator=aggregator(),
                 timing=experiment.peer,
                 allow_isolation=allow_isolation,
@@ -136,8 +98,8 @@ class Parts:
         """
         from gossipml.engines.stacked import StackSetup  # needs scipy, which a lone peer does not
 
-        _check_composition(self.algorithm, self.network)
-        aggregator = _registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+        algorithm = composed(self.algorithm, self.network)
+        aggregator = registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
         return StackSetup(
             ids=self.network.topology.ids,
             seed=experiment.seed,
@@ -145,7 +107,7 @@ class Parts:
             evaluate_every=experiment.evaluate_every,
             evaluate_peers=experiment.evaluate_peers,
             schedule=self.network.schedule,
-            algorithm=self.algorithm,
+            algorithm=algorithm,
             model=self.model,
             X=self.shards.X,
             y=self.shards.y,
@@ -154,7 +116,7 @@ class Parts:
             batch_size=batch_size(experiment, 1),
             x0=initial_point(experiment, self.model),
             test=self.shards.test,
-            compressor=_compressor_on_the_wire(experiment, self.algorithm),
+            compressor=compressor_on_the_wire(experiment, algorithm),
             aggregator=aggregator(),
             pace=_pace(experiment, self.network),
         )
@@ -218,6 +180,8 @@ def _default_weights(experiment: Experiment, graph: Topology, facts: Facts | Non
     if not graph.directed:
         return "metropolis"
     facts = facts or build_algorithm(experiment).facts
+    if facts.row_stochastic:
+        return "row-stochastic"
     pushes = facts.vectors > 0 and not facts.doubly_stochastic
     return "column-stochastic" if pushes else "uniform"
 
@@ -245,170 +209,6 @@ def build_topology(experiment: Experiment) -> Topology:
     )
 
 
-def build_algorithm(experiment: Experiment) -> Algorithm:
-    """Return the method with its hyper-parameters."""
-    section = experiment.algorithm
-    made: Any
-    if ":" in section.name:
-        made = load_object(section.name)
-        if not (isinstance(made, type) and issubclass(made, Algorithm)):
-            raise ConfigError(f"algorithm.name: {section.name!r} is not a subclass of Algorithm")
-    else:
-        made = ALGORITHMS.get(section.name)
-        if made is None:
-            raise ConfigError(
-                f"algorithm.name: unknown algorithm {section.name!r}"
-                f"{nearest(section.name, ALGORITHMS)}"
-            )
-    given = FROM_OUTSIDE | ({"compress"} if made.facts.compresses else set())
-    known = option_names(made, given) | {"name", "batch_size", "lr_schedule", "optimizer"}
-    for key in section.options:
-        if key not in known:
-            raise ConfigError(f"algorithm.{key}: unknown key{nearest(key, known)}")
-    options = check_options(made, section.options, "algorithm", given)
-    fields = {field.name for field in dataclasses.fields(made)}
-    if made.facts.compresses:
-        if "compress" not in fields:
-            raise ConfigError(
-                f"algorithm.name: the facts of {section.name} say that it compresses, "
-                "but it has no field 'compress'"
-            )
-        options["compress"] = build_compressor(experiment)
-    options["lr_schedule"] = _named(
-        section.lr_schedule, LEARNING_RATES, "algorithm.lr_schedule", rounds=experiment.rounds
-    )
-    if "optimizer" in fields:
-        options["optimizer"] = _named(section.optimizer, OPTIMIZERS, "algorithm.optimizer")
-    elif section.optimizer != "sgd":
-        raise ConfigError(
-            f"algorithm.optimizer: found {section.optimizer!r}, "
-            f"but {section.name} takes plain steps"
-        )
-    algorithm: Algorithm = made(**options)
-    if not 0 < algorithm.lr < float("inf"):
-        raise ConfigError(f"algorithm.lr: found {algorithm.lr}, expected a positive number")
-    return algorithm
-
-
-def _named(
-    value: str | Mapping[str, Any], known: Mapping[str, Any], path: str, **defaults: Any
-) -> Any:
-    """Make the thing that ``"name"`` or ``{name = "name", …}`` asks for."""
-    options = {"name": value} if isinstance(value, str) else dict(value)
-    name = str(options.pop("name", ""))
-    if name not in known:
-        raise ConfigError(f"{path}: unknown name {name!r}{nearest(name, known)}")
-    names = option_names(known[name])
-    filled = {key: value for key, value in defaults.items() if key in names}
-    return known[name](**check_options(known[name], {**filled, **options}, path))
-
-
-def build_compressor(experiment: Experiment) -> Compressor:
-    """Return what ``[compression]`` names, with its options."""
-    section = experiment.compression
-    made = _registered("compression.name", section.name, COMPRESSORS)
-    known = option_names(made) | {"name"}
-    for key in section.options:
-        if key not in known:
-            raise ConfigError(f"compression.{key}: unknown key{nearest(key, known)}")
-    compressor: Compressor = made(**check_options(made, section.options, "compression"))
-    return compressor
-
-
-def _compressor_on_the_wire(experiment: Experiment, algorithm: Algorithm) -> Compressor:
-    """Return what codes a method's messages: its own compressor, else none."""
-    if algorithm.facts.compresses:
-        own = getattr(algorithm, "compress", None)
-        if not isinstance(own, Compressor):
-            raise ConfigError(
-                f"algorithm {type(algorithm).__name__}: found {own!r} as compress, expected a "
-                "compressor such as TopK(ratio=0.01)"
-            )
-        return own
-    asked = build_compressor(experiment)
-    if not isinstance(asked, Identity):
-        able = sorted(name for name, method in ALGORITHMS.items() if method.facts.compresses)
-        raise ConfigError(
-            f"compression.name: found {asked.name!r}, but {experiment.algorithm.name} sends its "
-            "model itself, and averages of compressed models drift: they never converge; "
-            f"use algorithm.name = {' or '.join(map(repr, able))}"
-        )
-    return asked
-
-
-def load_shards(experiment: Experiment, peers: int, only: Sequence[int] | None = None) -> Shards:
-    """Load the data, set the test set aside, and cut the rest into the peers' parts.
-
-    Parameters
-    ----------
-    only : sequence of int, optional
-        Peers whose parts to return; all by default.
-    """
-    section = experiment.data
-    cutter = data.PARTITIONERS.get(section.partition)
-    if cutter is None:
-        raise ConfigError(
-            f"data.partition: unknown partition {section.partition!r}"
-            f"{nearest(section.partition, data.PARTITIONERS)}"
-        )
-    known = data.partition_options(section.partition)
-    cutting = {key: value for key, value in section.options.items() if key in known}
-    loading = {key: value for key, value in section.options.items() if key not in known}
-    legal = data.source_options(section.source)
-    for key in loading:
-        if key not in legal:
-            raise ConfigError(f"data.{key}: unknown key{nearest(key, DATA_KEYS | legal | known)}")
-    if "peers" in legal:
-        loading.setdefault("peers", peers)
-    dataset = data.load_source(
-        section.source, seed=experiment.seed, dtype=experiment.model.dtype, **loading
-    )
-    return cut(experiment, dataset, peers, cutting, only)
-
-
-def cut(
-    experiment: Experiment,
-    dataset: Dataset,
-    peers: int,
-    options: Mapping[str, Any],
-    only: Sequence[int] | None = None,
-) -> Shards:
-    """Set the test set aside and cut the rest into the peers' parts."""
-    train, test = data.train_test(dataset, experiment.data.test_fraction, experiment.seed)
-    parts = partition(experiment, train, peers, options)
-    test_set = test.X, test.y
-    if only is not None:
-        held = [parts[i] for i in only]
-        sizes = np.array([len(part) for part in held], np.int64)
-        order = np.concatenate(held)
-        starts, owners = np.cumsum(sizes) - sizes, list(only)
-        return Shards(
-            train.X[order], train.y[order], starts, sizes, owners,
-            test_set, dataset.features, dataset.classes,
-        )  # fmt: skip
-    in_order = experiment.data.partition == "window"  # a pool that all share needs no copy
-    return Shards(
-        train.X if in_order else train.X[parts.order],
-        train.y if in_order else train.y[parts.order],
-        parts.starts,
-        parts.sizes,
-        range(peers),
-        test_set,
-        dataset.features,
-        dataset.classes,
-    )
-
-
-def partition(
-    experiment: Experiment, train: Dataset, peers: int, options: Mapping[str, Any]
-) -> data.Parts:
-    """Return the sample indices of each peer."""
-    known = ALGORITHMS.get(experiment.algorithm.name)  # None: an object or class of the user's own
-    if known is not None and known.facts.pooled and peers == 1:
-        return data.Parts.of_owners(np.zeros(len(train.X), np.int64), 1)
-    return data.partition(experiment.data.partition, train, peers, experiment.seed, **options)
-
-
 def build_model(experiment: Experiment, shards: Shards) -> Model:
     """Return the model for the data's shape."""
     section = experiment.model
@@ -429,11 +229,6 @@ def build_parts(experiment: Experiment) -> Parts:
     )
 
 
-def is_built_in(algorithm: Algorithm, model: Model) -> bool:
-    """Return whether both are ours, so that theory and tests cover them."""
-    return type(algorithm) in ALGORITHMS.values() and type(model) in MODELS.values()
-
-
 def batch_size(experiment: Experiment, peers: int) -> int | None:
     """Return how many samples ``peers`` peers together use in a step; None for all of them."""
     size = experiment.algorithm.batch_size
@@ -443,81 +238,3 @@ def batch_size(experiment: Experiment, peers: int) -> int | None:
 def initial_point(experiment: Experiment, model: Model) -> NDArray[Any]:
     """Return the initial parameters ``(P,)``, the same at every peer."""
     return model.initial(seeds.generator(experiment.seed, "model"))
-
-
-def save_shards(folder: Path, shards: Shards, ids: Sequence[str]) -> list[Path]:
-    """Write each peer's own samples to ``<id>.npz`` and the test set to ``shared/test.npz``."""
-    (folder / TEST_FILE).parent.mkdir(parents=True, exist_ok=True)
-    classes = np.int64(-1 if shards.classes is None else shards.classes)
-    X, y = shards.test
-    np.savez(folder / TEST_FILE, X=X, y=y, classes=classes)
-    paths = []
-    for i, (X, y) in sorted(shards.parts.items()):
-        paths.append(folder / f"{file_name(ids[i])}.npz")
-        np.savez(paths[-1], X=X, y=y, classes=classes)
-    return paths
-
-
-def load_shard(path: Path, peer: int, dtype: str) -> Shards:
-    """Read a peer's own samples from a file with arrays ``X`` and ``y``.
-
-    ``classes`` in it says how many there are in all (-1: regression), for a peer need not
-    have seen every one. The test set is ``shared/test.npz`` beside it, else the peer's own samples.
-    """
-    own = _read_arrays(path, dtype)
-    beside = path.parent / TEST_FILE
-    test = _read_arrays(beside, dtype) if beside.exists() else own
-    return Shards(
-        own.X, own.y, np.zeros(1, np.int64), np.array([len(own.X)]), [peer],
-        (test.X, test.y), own.features, own.classes,
-    )  # fmt: skip
-
-
-def _read_arrays(path: Path, dtype: str) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such data file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable .npz file: {error}") from None
-    for key in ("X", "y"):
-        if key not in arrays:
-            raise DataError(f"{path}: has no array {key!r}; found {', '.join(arrays) or 'nothing'}")
-    dataset = data.from_arrays(arrays["X"], arrays["y"], dtype=dtype)
-    if "classes" not in arrays:
-        return dataset
-    declared = int(arrays["classes"])
-    return dataclasses.replace(dataset, classes=None if declared < 0 else declared)
-
-
-def _registered(path: str, name: str, known: Mapping[str, Any]) -> Any:
-    if name not in known:
-        raise ConfigError(f"{path}: unknown name {name!r}{nearest(name, known)}")
-    return known[name]
-
-
-def _check_composition(algorithm: Algorithm, network: Network) -> None:
-    """Refuse what theory forbids, with the reason."""
-    facts, matrix = algorithm.facts, network.matrix
-    name = algorithm.name or type(algorithm).__name__
-    if facts.pooled and network.topology.n > 1:
-        raise ConfigError(
-            f"algorithm.name: {name} wants all data in one place, found "
-            f"{network.topology.n} peers; use a graph of one peer"
-        )
-    if facts.static and not getattr(network.schedule, "static", True):
-        raise ConfigError(
-            f"algorithm.name: {name} needs the same mixing weights in every round, for what it "
-            'remembers of its neighbours was made with them; use topology.schedule = "static"'
-        )
-    if facts.symmetric and not matrix.is_symmetric:
-        raise ConfigError(
-            f"algorithm.name: {name} needs symmetric mixing weights, but {network.weights!r} on "
-            f"{network.topology.name} are not; use an undirected graph"
-        )
-    if facts.doubly_stochastic and not (matrix.is_row_stochastic and matrix.is_column_stochastic):
-        raise ConfigError(
-            f"algorithm.name: {name} needs doubly stochastic mixing weights, but "
-            f"{network.weights!r} on {network.topology.name} are not; use metropolis"
-        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gossipml import assembly
+from gossipml import assembly, methods
 from gossipml.algorithms import SGD, BlockProblem, Isolated, Problem
 from gossipml.observe.history import Curve
 from gossipml.observe.summary import Baseline, Spread, evenly
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Algorithm
-    from gossipml.assembly import Parts, Shards
+    from gossipml.assembly import Parts
     from gossipml.experiment import Experiment
     from gossipml.observe.history import History
+    from gossipml.shards import Shards
 
 MOST_COMPARED = 10_000
 """Peers beyond which the centralised batch, that of all peers together, is too large."""
@@ -84,7 +85,7 @@ def _train_block(
     """Train some peers side by side if their model can, else one by one."""
     shards, model, algorithm = parts.shards, parts.model, _alone(parts.algorithm)
     batch = assembly.batch_size(experiment, 1)
-    if assembly.is_built_in(algorithm, model):
+    if methods.is_built_in(algorithm, model):
         problem = BlockProblem(
             model, shards.X, shards.y,
             starts=shards.starts[peers], sizes=shards.sizes[peers], peers=peers,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gossipml import assembly, baselines, topology
+from gossipml import assembly, baselines, composition, methods, topology
 from gossipml.engines.tcp import bind, parse_address
 from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
@@ -21,6 +21,7 @@ from gossipml.observe.runfolder import RunFolder, file_name
 from gossipml.peer.reports import Event
 from gossipml.recording import Recording, ignore
 from gossipml.result import raise_if_none, stacked, summarise
+from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,15 +136,15 @@ def run_alone(
     index = graph.index(peer)
     addresses, here = _addresses(network, index, address)
     shards = (
-        assembly.load_shard(data, index, experiment.model.dtype)
+        load_shard(data, index, experiment.model.dtype)
         if data is not None
-        else assembly.load_shards(experiment, graph.n, only=[index])
+        else load_shards(experiment, graph.n, only=[index])
     )
     parts = assembly.Parts(
         network=network,
         shards=shards,
         model=assembly.build_model(experiment, shards),
-        algorithm=assembly.build_algorithm(experiment),
+        algorithm=methods.build_algorithm(experiment),
     )
     (setup,) = parts.setups(experiment, allow_isolation=allow_isolation)
     name = f"{experiment.name}-peer-{peer}"
@@ -178,7 +179,7 @@ def run_alone(
 
 
 def _addresses(
-    network: assembly.Network, index: int, address: tuple[str, int] | None
+    network: composition.Network, index: int, address: tuple[str, int] | None
 ) -> tuple[list[tuple[str, int] | None], tuple[str, int]]:
     """Return every peer's address, and the one to listen at."""
     graph = network.topology
@@ -211,7 +212,7 @@ def _run_processes(
     try:
         addresses = tuple(f"127.0.0.1:{sock.getsockname()[1]}" for sock in listeners)
         topology.save_topology(replace(graph, addresses=addresses), home / "topology.json")
-        files = assembly.save_shards(home / "data", parts.shards, graph.ids)
+        files = save_shards(home / "data", parts.shards, graph.ids)
         (home / "logs").mkdir(exist_ok=True)
         orders = [
             Orders(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from gossipml import assembly, data, topology, wire
+from gossipml import assembly, data, methods, topology, wire
 from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
-    from gossipml.assembly import Network, Shards
+    from gossipml.composition import Network
     from gossipml.experiment import Experiment
+    from gossipml.shards import Shards
 
 PROCESSES_A_CORE = 24
 PROCESS_BYTES = 45 * 10**6  # interpreter, numpy and trio, before any model
@@ -89,7 +90,7 @@ def forecast(experiment: Experiment) -> Forecast:
 def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: float) -> list[str]:
     found = []
     rounds = topology.predicted_rounds(gap)
-    algorithm = assembly.build_algorithm(experiment)
+    algorithm = methods.build_algorithm(experiment)
     averages = network.matrix.is_row_stochastic  # of push-sum's weights the gap says nothing
     if algorithm.facts.requests and network.topology.n > 1 and averages:
         if rounds is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gossipml import assembly, baselines, topology
+from gossipml import assembly, baselines, methods, topology
 from gossipml import data as data_sources
 from gossipml.algorithms import Algorithm
 from gossipml.engines.virtual import run_virtual
@@ -26,6 +26,7 @@ from gossipml.models import Model
 from gossipml.peer.setup import Outcome
 from gossipml.recording import Recording, ignore
 from gossipml.result import raise_if_none, summarise
+from gossipml.shards import cut, load_shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -243,7 +244,7 @@ def _play_stacked(
     from gossipml.engines import stacked
 
     setup = parts.stack(given)
-    if not assembly.is_built_in(setup.algorithm, setup.model):
+    if not methods.is_built_in(setup.algorithm, setup.model):
         stacked.check_stackable(setup)
     stacked.check_memory(setup)
     begin = time.perf_counter()
@@ -306,17 +307,17 @@ def _parts_of_objects(
     facts = None if isinstance(algorithm, str) else algorithm.facts
     network = assembly.network_of(experiment, graph, facts)
     if isinstance(data, str):
-        shards = assembly.load_shards(experiment, graph.n)
+        shards = load_shards(experiment, graph.n)
     else:
         if isinstance(data, tuple):
             data = data_sources.from_arrays(*data, dtype=experiment.model.dtype)
-        shards = assembly.cut(experiment, data, graph.n, experiment.data.options)
+        shards = cut(experiment, data, graph.n, experiment.data.options)
     return assembly.Parts(
         network=network,
         shards=shards,
         model=assembly.build_model(experiment, shards) if isinstance(model, str) else model,
         algorithm=(
-            assembly.build_algorithm(experiment) if isinstance(algorithm, str) else algorithm
+            methods.build_algorithm(experiment) if isinstance(algorithm, str) else algorithm
         ),
     )
 

@@ -36,6 +36,7 @@ from gossipml.algorithms.base import (
 from gossipml.algorithms.base import (
     push as push,
 )
+from gossipml.algorithms.baselines import AllReduce as AllReduce
 from gossipml.algorithms.baselines import Centralised as Centralised
 from gossipml.algorithms.baselines import Isolated as Isolated
 from gossipml.algorithms.beer import BEER as BEER
@@ -44,7 +45,18 @@ from gossipml.algorithms.choco_sgd import ChocoSGD as ChocoSGD
 from gossipml.algorithms.d_psgd import DPSGD as DPSGD
 from gossipml.algorithms.d_psgd import DPSGDCTA as DPSGDCTA
 from gossipml.algorithms.deep_squeeze import DeepSqueeze as DeepSqueeze
+from gossipml.algorithms.diloco import DiLoCoGossip as DiLoCoGossip
+from gossipml.algorithms.exact_diffusion import D2 as D2
+from gossipml.algorithms.exact_diffusion import ExactDiffusion as ExactDiffusion
+from gossipml.algorithms.extra import EXTRA as EXTRA
+from gossipml.algorithms.gossip import ChebyshevGossip as ChebyshevGossip
+from gossipml.algorithms.gossip import ChebyshevSGD as ChebyshevSGD
+from gossipml.algorithms.gossip import Gossip as Gossip
+from gossipml.algorithms.gossip import MultiGossipSGD as MultiGossipSGD
+from gossipml.algorithms.gossip import PushSum as PushSum
+from gossipml.algorithms.gradient_tracking import DIGing as DIGing
 from gossipml.algorithms.gradient_tracking import GradientTracking as GradientTracking
+from gossipml.algorithms.k_gt import KGT as KGT
 from gossipml.algorithms.lead import LEAD as LEAD
 from gossipml.algorithms.learning_rate import (
     LEARNING_RATES as LEARNING_RATES,
@@ -64,7 +76,12 @@ from gossipml.algorithms.learning_rate import (
 from gossipml.algorithms.learning_rate import (
     Step as Step,
 )
+from gossipml.algorithms.led import LED as LED
 from gossipml.algorithms.local_sgd import LocalSGD as LocalSGD
+from gossipml.algorithms.momentum import DSGDm as DSGDm
+from gossipml.algorithms.momentum import MomentumTracking as MomentumTracking
+from gossipml.algorithms.momentum import QGDSGDm as QGDSGDm
+from gossipml.algorithms.noloco import NoLoCo as NoLoCo
 from gossipml.algorithms.optimizers import (
     OPTIMIZERS as OPTIMIZERS,
 )
@@ -85,13 +102,17 @@ from gossipml.algorithms.optimizers import (
 )
 from gossipml.algorithms.problem import BlockProblem as BlockProblem
 from gossipml.algorithms.problem import Problem as Problem
-from gossipml.algorithms.push_sum import PushSumSGD as PushSumSGD
+from gossipml.algorithms.push_pull import PushDIGing as PushDIGing
+from gossipml.algorithms.push_pull import PushPull as PushPull
+from gossipml.algorithms.push_sum import SGP as SGP
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
-        DPSGD, DPSGDCTA, LocalSGD, GradientTracking, ChocoSGD, ChocoGossip, DeepSqueeze,
-        LEAD, BEER, PushSumSGD, Isolated, Centralised,
+        DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, ChebyshevSGD, DSGDm, QGDSGDm,
+        NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT, ExactDiffusion, D2, EXTRA, LED,
+        ChocoSGD, DeepSqueeze, LEAD, BEER, SGP, PushDIGing, PushPull,
+        Gossip, ChebyshevGossip, ChocoGossip, PushSum, AllReduce, Isolated, Centralised,
     )
 }  # fmt: skip
 """Registered methods by their papers' names."""

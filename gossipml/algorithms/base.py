@@ -11,12 +11,13 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
 from gossipml.algorithms.learning_rate import Constant, LearningRate
+from gossipml.errors import ConfigError
 
 Array: TypeAlias = NDArray[Any]
 
@@ -102,6 +103,9 @@ class Facts:
 
     symmetric: bool = False  # needs W = Wᵀ
     doubly_stochastic: bool = True  # needs rows and columns of W to sum to 1
+    row_stochastic: bool = False  # needs rows of W to sum to 1, whatever the columns do
+    least_eigenvalue: float = -1.0  # needs all eigenvalues of W to be above it
+    complete: bool = False  # needs W = 11ᵀ/n
     exact: bool = False  # reaches the optimum with a constant step on heterogeneous data
     tolerates_loss: bool = True  # a missed message costs accuracy, never correctness for good
     vectors: int = 1  # P-vectors sent to each neighbour a round
@@ -111,7 +115,25 @@ class Facts:
     averages: bool = False  # takes no gradients: it only averages the initial models
     static: bool = False  # needs the same W in every round
     compresses: bool = False  # sends what its own compressor, the field ``compress``, made
+    given: tuple[str, ...] = ()  # fields that an experiment fills from its network if not set
     unbiased: bool = False  # needs a compressor with E Q(v) = v
+
+
+def declare(algorithm: Algorithm, **facts: Any) -> None:
+    """Let one object's facts differ from its class's, as its options ask for."""
+    algorithm.__dict__["facts"] = replace(algorithm.facts, **facts)
+
+
+def check_least(key: str, value: int, least: int = 1) -> None:
+    """Refuse a count that is too small."""
+    if value < least:
+        raise ConfigError(f"algorithm.{key}: found {value}, expected an integer of {least} or more")
+
+
+def check_share(key: str, value: float) -> None:
+    """Refuse what is not a share from 0 to below 1."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"algorithm.{key}: found {value}, expected a number from 0 to below 1")
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gossipml.algorithms.base import Facts
+from gossipml.algorithms.base import Facts, average
 from gossipml.algorithms.descent import Descent
 
 if TYPE_CHECKING:
@@ -22,6 +22,21 @@ class Isolated(Descent):
     def round(self, s: State, problem: Objective) -> Round:
         s.x = self.descend(s, problem, s.x)
         yield from ()
+
+
+@dataclass(kw_only=True)
+class AllReduce(Descent):
+    """x_i ← 1/n Σ_j (x_j − η g_j): every peer sends to every other, and all stay equal.
+
+    What decentralised methods save (Goyal et al. 2017, arXiv:1706.02677): it needs a complete
+    graph with weights 1/n.
+    """
+
+    name: ClassVar[str] = "all-reduce"
+    facts: ClassVar[Facts] = Facts(complete=True)
+
+    def round(self, s: State, problem: Objective) -> Round:
+        (s.x,) = yield average(self.descend(s, problem, s.x))
 
 
 @dataclass(kw_only=True)

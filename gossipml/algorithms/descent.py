@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gossipml.algorithms.base import Algorithm, State
+from gossipml.algorithms.base import Algorithm, State, check_least
 from gossipml.algorithms.optimizers import SGD, Optimizer
 from gossipml.errors import ConfigError
 
@@ -33,10 +33,7 @@ class Descent(Algorithm):
             raise ConfigError(
                 f"optimizer: found {self.optimizer!r}, expected an Optimizer such as Adam()"
             )
-        if self.local_steps < 1:
-            raise ConfigError(
-                f"algorithm.local_steps: found {self.local_steps}, expected an integer of 1 or more"
-            )
+        check_least("local_steps", self.local_steps)
 
     def init(self, x0: Array) -> State:
         return State(x=x0, **self.optimizer.init(x0))

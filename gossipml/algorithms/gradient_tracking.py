@@ -33,3 +33,20 @@ class GradientTracking(Algorithm):
         g = problem.gradient(s.x)
         s.y, s.g = s.y + g - s.g, g
         s.x, s.y = yield average(s.x - self.lr * s.y, s.y)
+
+
+@dataclass(kw_only=True)
+class DIGing(GradientTracking):
+    """x_i ← Σ_j w_ij x_j − η y_i; y_i ← Σ_j w_ij y_j + g_i⁺ − g_i: combine, then adapt.
+
+    Nedić, Olshevsky, Shi 2017, arXiv:1607.03218, as written there. It diverges at steps where
+    the adapt-then-combine form is still stable.
+    """
+
+    name: ClassVar[str] = "diging"
+
+    def round(self, s: State, problem: Objective) -> Round:
+        g = problem.gradient(s.x)
+        y, s.g = s.y + g - s.g, g
+        mixed, s.y = yield average(s.x, y)
+        s.x = mixed - self.lr * y

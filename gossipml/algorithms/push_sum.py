@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class PushSumSGD(Algorithm):
+class SGP(Algorithm):
     """u_i ← Σ_j c_ij (u_j − η g_j) and w_i ← Σ_j c_ij w_j; the model is x_i = u_i / w_i.
 
     Assran, Loizou, Ballas, Rabbat 2019 (SGP), arXiv:1811.10792, on the push-sum of Kempe,
@@ -25,7 +25,7 @@ class PushSumSGD(Algorithm):
     O(η) from the optimum as D-PSGD does. A lost message is lost mass.
     """
 
-    name: ClassVar[str] = "push-sum-sgd"
+    name: ClassVar[str] = "sgp"
     facts: ClassVar[Facts] = Facts(doubly_stochastic=False, tolerates_loss=False, scalars=1)
 
     def init(self, x0: Array) -> State:

@@ -37,19 +37,20 @@ def partition(
     """Write each peer's samples to a file of its own, to hand out for ``gossipml peer --data``."""
     from gossipml import assembly
     from gossipml.experiment import load_experiment
+    from gossipml.shards import TEST_FILE, load_shards, save_shards
 
     experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     graph = assembly.build_topology(experiment)
-    shards = assembly.load_shards(experiment, graph.n)
+    shards = load_shards(experiment, graph.n)
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out}: is not empty; expected a new folder")
-    paths = assembly.save_shards(out, shards, graph.ids)
+    paths = save_shards(out, shards, graph.ids)
     rows: list[dict[str, Any]] = [
         {"peer": graph.ids[i], "file": str(path), "samples": len(shards.parts[i][1]),
          "labels": _labels(shards, i)}
         for i, path in enumerate(paths)
     ]  # fmt: skip
-    test = {"file": str(out / assembly.TEST_FILE), "samples": len(shards.test[1])}
+    test = {"file": str(out / TEST_FILE), "samples": len(shards.test[1])}
     if json:
         print_json({"peers": rows, "test": test})
         return 0

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gossipml import assembly, topology
+from gossipml import assembly, methods, topology
 from gossipml.engines.tcp import parse_address
 from gossipml.errors import GossipError
 from gossipml.experiment import load_experiment
 from gossipml.launch.process import run_peer
 from gossipml.observe.runfolder import RunFolder
 from gossipml.peer.reports import Event, Finished, Report
+from gossipml.shards import load_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,12 +95,12 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
 
     experiment = load_experiment(orders.experiment)
     graph = topology.load_topology(Path(orders.topology))
-    shards = assembly.load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
+    shards = load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
     parts = assembly.Parts(
         network=assembly.network_of(experiment, graph),
         shards=shards,
         model=assembly.build_model(experiment, shards),
-        algorithm=assembly.build_algorithm(experiment),
+        algorithm=methods.build_algorithm(experiment),
     )
     (setup,) = parts.setups(experiment, allow_isolation=orders.allow_isolation)
     addresses = [parse_address(a, "address") if a else None for a in graph.addresses]

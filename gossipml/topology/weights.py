@@ -142,6 +142,7 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
         - ``metropolis``: w = 1 / (1 + max of the two degrees) (Metropolis-Hastings; Xiao, Boyd,
           Kim 2007). Needs to know no more than the neighbours' degrees.
         - ``max-degree``: I - L / (1 + the largest degree).
+        - ``row-stochastic``: w_ij = 1 / (1 + in-degree of i); columns need not sum to 1.
         - ``lazy-metropolis``, ``lazy-max-degree``: (I + W) / 2, with no negative eigenvalue.
         - ``uniform``: 1 / (1 + degree); regular graphs only.
         - ``file``: the edges' ``weight``; a peer keeps what is left to 1.
@@ -296,6 +297,10 @@ def _from_file(topology: Topology) -> Vector:
     return topology.weight[topology.arcs[2]]
 
 
+def _row_stochastic(topology: Topology) -> Vector:
+    return 1 / (1 + topology.in_degrees[topology.arcs[0]])
+
+
 def _column_stochastic(topology: Topology) -> Vector:
     return 1 / (1 + topology.out_degrees[topology.arcs[1]])
 
@@ -306,6 +311,7 @@ _WEIGHTS: dict[str, Callable[[Topology], Vector]] = {
     "max-degree": _max_degree,
     "uniform": _uniform,
     "file": _from_file,
+    "row-stochastic": _row_stochastic,
     "column-stochastic": _column_stochastic,
 }
 

@@ -63,7 +63,7 @@ def settings(*pairs):
         ("model.name=mlp", "model.dtype=float64", "topology.peers=4"),
         ("algorithm.name=gradient-tracking", "topology.peers=4"),
         ("algorithm.name=choco-sgd", "compression.name=top-k", "topology.peers=4"),
-        ("algorithm.name=push-sum-sgd", "topology.graph=exponential", "topology.peers=5"),
+        ("algorithm.name=sgp", "topology.graph=exponential", "topology.peers=5"),
     ],
     ids=lambda changes: ",".join(change.partition(".")[2] for change in changes),
 )

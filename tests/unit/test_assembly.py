@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gossipml
-from gossipml import assembly, topology
+from gossipml import assembly, methods, topology
 from gossipml.algorithms import (
     DPSGD,
     OPTIMIZERS,
@@ -25,6 +25,7 @@ from gossipml.algorithms import (
 from gossipml.errors import ConfigError, DataError, GossipError
 from gossipml.experiment import experiment_from, load_experiment
 from gossipml.models import Softmax
+from gossipml.shards import load_shard, load_shards, save_shards
 
 DATA = {"source": "logistic", "samples": 100, "features": 4, "classes": 3}
 
@@ -98,7 +99,7 @@ def test_a_baseline_on_pooled_data_is_one_peer_with_everything():
 
 
 def test_a_method_with_its_parameters():
-    made = assembly.build_algorithm(
+    made = methods.build_algorithm(
         experiment(
             algorithm={
                 "name": "local-sgd", "lr": 1, "local_steps": 7,
@@ -111,10 +112,10 @@ def test_a_method_with_its_parameters():
 
 
 def test_a_cosine_ends_with_the_run_unless_it_says_otherwise():
-    made = assembly.build_algorithm(experiment(algorithm={"lr_schedule": "cosine"}))
+    made = methods.build_algorithm(experiment(algorithm={"lr_schedule": "cosine"}))
     assert made.lr_schedule == Cosine(12)
     asked = {"lr_schedule": {"name": "cosine", "rounds": 5, "floor": 0.1}}
-    assert assembly.build_algorithm(experiment(algorithm=asked)).lr_schedule == Cosine(5, 0.1)
+    assert methods.build_algorithm(experiment(algorithm=asked)).lr_schedule == Cosine(5, 0.1)
 
 
 OWN = """
@@ -138,7 +139,7 @@ def function(): ...
 def test_a_method_of_the_users_own(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "e.toml").write_text("[algorithm]\nname = 'own.py:Mine'\npull = 2\n")
-    made = assembly.build_algorithm(load_experiment(tmp_path / "e.toml"))
+    made = methods.build_algorithm(load_experiment(tmp_path / "e.toml"))
     assert isinstance(made, Algorithm)
     assert made.pull == 2.0
     for name, message in (
@@ -146,9 +147,9 @@ def test_a_method_of_the_users_own(tmp_path):
         ("Min", "did you mean 'Mine'?"),
     ):
         with pytest.raises(ConfigError, match=message):
-            assembly.build_algorithm(experiment(algorithm={"name": f"{tmp_path}/own.py:{name}"}))
+            methods.build_algorithm(experiment(algorithm={"name": f"{tmp_path}/own.py:{name}"}))
     with pytest.raises(ConfigError) as caught:
-        assembly.build_algorithm(
+        methods.build_algorithm(
             experiment(algorithm={"name": f"{tmp_path}/own.py:Mine", "optimizer": "adam"})
         )
     assert str(caught.value).startswith("algorithm.optimizer: found 'adam', but ")
@@ -157,7 +158,7 @@ def test_a_method_of_the_users_own(tmp_path):
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_every_optimiser_by_name(optimizer):
-    made = assembly.build_algorithm(experiment(algorithm={"optimizer": optimizer}))
+    made = methods.build_algorithm(experiment(algorithm={"optimizer": optimizer}))
     assert type(made.optimizer) is OPTIMIZERS[optimizer]
 
 
@@ -199,8 +200,8 @@ def test_every_sample_has_one_place():
 
 def test_a_peer_alone_computes_its_own_part():
     given = experiment(data={**DATA, "partition": "dirichlet", "alpha": 0.5})
-    everybody = assembly.load_shards(given, 5)
-    alone = assembly.load_shards(given, 5, only=[3])
+    everybody = load_shards(given, 5)
+    alone = load_shards(given, 5, only=[3])
     assert list(alone.parts) == [3]
     for a, b in zip(alone.parts[3], everybody.parts[3], strict=True):
         np.testing.assert_array_equal(a, b)
@@ -231,11 +232,11 @@ def test_everything_has_the_models_dtype(dtype):
 def test_shards_come_back_from_their_files(tmp_path):
     shards = parts_of(experiment()).shards
     ids = ["0", "test", "a/b", "x y", "4"]
-    paths = assembly.save_shards(tmp_path, shards, ids)
+    paths = save_shards(tmp_path, shards, ids)
     assert len(set(paths)) == 5
     assert {path.parent for path in paths} == {tmp_path}
     for i, path in enumerate(paths):
-        found = assembly.load_shard(path, i, "float32")
+        found = load_shard(path, i, "float32")
         assert list(found.parts) == [i]
         for a, b in zip(found.parts[i], shards.parts[i], strict=True):
             np.testing.assert_array_equal(a, b, strict=True)
@@ -248,14 +249,14 @@ def test_regression_shards_stay_regression(tmp_path):
     given = experiment(
         data={"source": "least-squares", "samples": 60, "features": 3}, model={"name": "linear"}
     )
-    paths = assembly.save_shards(tmp_path, parts_of(given).shards, list("abcde"))
-    assert assembly.load_shard(paths[2], 2, "float32").classes is None
+    paths = save_shards(tmp_path, parts_of(given).shards, list("abcde"))
+    assert load_shard(paths[2], 2, "float32").classes is None
 
 
 def test_the_users_own_file_is_test_set_too(tmp_path):
     X, y = np.eye(4), np.array([0, 1, 0, 1])
     np.savez(tmp_path / "mine.npz", X=X, y=y)
-    found = assembly.load_shard(tmp_path / "mine.npz", 7, "float64")
+    found = load_shard(tmp_path / "mine.npz", 7, "float64")
     np.testing.assert_array_equal(found.parts[7][0], X)
     np.testing.assert_array_equal(found.test[0], X)
     assert found.classes == 2
@@ -272,7 +273,7 @@ def test_files_that_are_no_shards(tmp_path):
         ("objects.npz", "not a readable .npz file"),
     ):
         with pytest.raises(DataError, match=message) as caught:
-            assembly.load_shard(tmp_path / name, 0, "float32")
+            load_shard(tmp_path / name, 0, "float32")
         assert str(tmp_path / name) in str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -10,11 +10,11 @@ import pytest
 import gossipml
 from gossipml import assembly, baselines
 from gossipml.algorithms import DPSGD, DPSGDCTA, Isolated, LocalSGD, Momentum, Step
-from gossipml.assembly import Shards
 from gossipml.experiment import experiment_from
 from gossipml.models import Linear, Quadratic
 from gossipml.observe.history import History
 from gossipml.peer.reports import Finished
+from gossipml.shards import Shards
 
 
 def experiment(**sections):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import gossipml
-from gossipml import assembly
+from gossipml import assembly, methods
 from gossipml.compression import COMPRESSORS, Compressor, Identity, TopK
 from gossipml.errors import AlgorithmError, ConfigError, GossipError
 from gossipml.experiment import experiment_from
@@ -231,11 +231,11 @@ def experiment(compression, algorithm="choco-sgd"):
 
 def test_a_method_that_compresses_gets_what_the_file_names():
     given = experiment({"name": "top-k", "ratio": 0.2})
-    assert assembly.build_algorithm(given).compress == TopK(ratio=0.2)
+    assert methods.build_algorithm(given).compress == TopK(ratio=0.2)
     for setup in assembly.build_parts(given).setups(given):
         assert setup.compressor is setup.algorithm.compress
         assert setup.max_body == 3 * (4 + 4)
-    assert assembly.build_algorithm(experiment({})).compress.name == "none"
+    assert methods.build_algorithm(experiment({})).compress.name == "none"
     plain = experiment({"name": "none"}, "d-psgd")
     assert assembly.build_parts(plain).setups(plain)[0].compressor.name == "none"
 
@@ -260,7 +260,7 @@ def test_a_wrong_compression_is_refused(compression, message, algorithm):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("algorithm", ["d-psgd", "gradient-tracking", "push-sum-sgd", "isolated"])
+@pytest.mark.parametrize("algorithm", ["d-psgd", "gradient-tracking", "sgp", "isolated"])
 def test_raw_compressed_gossip_is_refused_with_the_reason(algorithm):
     with pytest.raises(ConfigError, match="never converge; use algorithm.name = 'beer' or"):
         forecast(experiment({"name": "top-k"}, algorithm))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import typer.main
 
-from gossipml import algorithms, assembly, data, models, topology
+from gossipml import algorithms, assembly, data, methods, models, topology
 from gossipml.aggregation import AGGREGATORS
 from gossipml.cli.app import app
 from gossipml.compression import COMPRESSORS
@@ -130,7 +130,7 @@ def test_the_method_in_the_readme_runs(tmp_path):
         ROOT / "sims/digits-ring.toml",
         overrides=[f"algorithm.name={file}:MyMethod", "algorithm.gamma=0.8"],
     )
-    assert assembly.build_algorithm(experiment).gamma == 0.8
+    assert methods.build_algorithm(experiment).gamma == 0.8
 
 
 def commands(group, path):

@@ -136,8 +136,8 @@ def test_the_remedy_is_not_offered_to_those_who_took_it(algorithm):
 
 
 def test_the_label_skew_is_the_total_variation_distance():
-    from gossipml.assembly import Shards
     from gossipml.forecast import _label_skew
+    from gossipml.shards import Shards
 
     X = np.zeros((4, 1))
     starts, sizes, peers = np.array([0, 2]), np.array([2, 2]), range(2)

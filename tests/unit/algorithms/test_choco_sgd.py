@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gossipml
-from gossipml import assembly, average, exchange, topology
+from gossipml import assembly, average, composition, exchange, methods, topology
 from gossipml.algorithms import DPSGD, Algorithm, ChocoSGD, Facts
 from gossipml.compression import Identity, TopK
 from gossipml.errors import AlgorithmError, ConfigError
@@ -121,7 +121,7 @@ def experiment(**sections):
 @pytest.mark.parametrize("value", [0.3, "top-k"])
 def test_the_compressor_is_no_option_of_the_algorithm(value):
     with pytest.raises(ConfigError, match="algorithm.compress: unknown key; known: batch_size, ga"):
-        assembly.build_algorithm(experiment(algorithm={"name": "choco-sgd", "compress": value}))
+        methods.build_algorithm(experiment(algorithm={"name": "choco-sgd", "compress": value}))
 
 
 def test_directed_graphs_are_refused():
@@ -135,7 +135,7 @@ def test_weights_that_change_are_refused_with_the_reason():
     parts = assembly.build_parts(given)
     parts.setups(given)
     moving = SimpleNamespace(static=False)
-    network = assembly.Network(
+    network = composition.Network(
         parts.network.topology, parts.network.matrix, moving, parts.network.weights
     )
     with pytest.raises(ConfigError, match="choco-sgd needs the same mixing weights in every round"):

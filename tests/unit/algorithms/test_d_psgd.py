@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import gossipml
-from gossipml import assembly
 from gossipml.algorithms import DPSGD, DPSGDCTA, SGD, Adam, LocalSGD, Momentum, Nesterov
 from gossipml.errors import ConfigError
 from gossipml.experiment import experiment_from
+from gossipml.shards import load_shards
 
 ORDERS = {"atc": DPSGD, "cta": DPSGDCTA}
 
@@ -92,7 +92,7 @@ def test_an_experiment_file_of_quadratics_ends_at_its_fixed_point(order, make_bo
         }
     )  # fmt: skip
     result = gossipml.simulate(experiment)
-    parts = assembly.load_shards(experiment, 6).parts
+    parts = load_shards(experiment, 6).parts
     bowls = make_bowls("ring", n=6, d=3)
     bowls.A = np.concatenate([parts[i][0] for i in range(6)])
     bowls.c = np.concatenate([parts[i][1] for i in range(6)])

@@ -11,7 +11,7 @@ import pytest
 
 import gossipml
 from gossipml import assembly, push, topology
-from gossipml.algorithms import DPSGD, Algorithm, Facts, PushSumSGD
+from gossipml.algorithms import DPSGD, SGP, Algorithm, Facts
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
 from gossipml.forecast import forecast
@@ -36,7 +36,7 @@ def without_gradients(bowls):
 def test_one_round_by_hand(make_bowls, states_on_engine):
     """Peer 1 of the path 0 - 1 - 2 keeps a third; the ends keep a half."""
     bowls = without_gradients(make_bowls("path", n=3, d=1))
-    found = states_on_engine(bowls, PushSumSGD(), 1, np.array([[6.0], [12.0], [24.0]]))
+    found = states_on_engine(bowls, SGP(), 1, np.array([[6.0], [12.0], [24.0]]))
     np.testing.assert_allclose([s.u[0] for s in found], [3 + 4, 3 + 4 + 12, 4 + 12], rtol=1e-15)
     w = [1 / 2 + 1 / 3, 1 / 2 + 1 / 3 + 1 / 2, 1 / 3 + 1 / 2]
     np.testing.assert_allclose([s.w[0] for s in found], w, rtol=1e-15)
@@ -48,8 +48,8 @@ def test_push_sum_gives_the_mean_and_plain_averaging_does_not(crooked, on_engine
     bowls = without_gradients(crooked)
     x0 = np.random.default_rng(2).normal(size=(10, 4))
     mean = np.broadcast_to(x0.mean(axis=0), (10, 4))
-    np.testing.assert_allclose(on_engine(bowls, PushSumSGD(), 200, x0), mean, rtol=0, atol=1e-14)
-    np.testing.assert_allclose(stacked(bowls, PushSumSGD(), 200, x0), mean, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(on_engine(bowls, SGP(), 200, x0), mean, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(stacked(bowls, SGP(), 200, x0), mean, rtol=0, atol=1e-14)
 
     takes = (bowls.C > 0).astype(float)
     bowls.W = takes / takes.sum(axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def test_push_sum_gives_the_mean_and_plain_averaging_does_not(crooked, on_engine
 
 def test_the_mass_is_kept(crooked, states_on_engine):
     x0 = np.random.default_rng(2).normal(size=(10, 4))
-    found = states_on_engine(without_gradients(crooked), PushSumSGD(), 37, x0)
+    found = states_on_engine(without_gradients(crooked), SGP(), 37, x0)
     np.testing.assert_allclose(sum(s.w for s in found), 10, rtol=1e-14)
     np.testing.assert_allclose(sum(s.u for s in found), x0.sum(axis=0), rtol=0, atol=1e-13)
     assert np.ptp([s.w[0] for s in found]) > 0.5  # so there is something to make up for
@@ -82,7 +82,7 @@ def test_the_fixed_point_is_that_of_the_linear_system(crooked, on_engine):
     u = np.linalg.solve(
         np.eye(n * d) - big_c + pull / np.repeat(w, d), pull @ crooked.c.ravel()
     ).reshape(n, d)
-    found = on_engine(crooked, PushSumSGD(lr=0.3), 200)
+    found = on_engine(crooked, SGP(lr=0.3), 200)
     np.testing.assert_allclose(found, u / w[:, None], rtol=0, atol=1e-10)
     assert np.abs(found - crooked.optimum).max() > 0.01
 
@@ -90,7 +90,7 @@ def test_the_fixed_point_is_that_of_the_linear_system(crooked, on_engine):
 def test_a_small_step_ends_near_the_optimum_of_all(crooked, stacked):
     """The mean of the losses, not one that favours those who are sent most."""
     error = [
-        np.abs(stacked(crooked, PushSumSGD(lr=lr), round(20 / lr)) - crooked.optimum).max()
+        np.abs(stacked(crooked, SGP(lr=lr), round(20 / lr)) - crooked.optimum).max()
         for lr in (0.02, 0.01, 0.005)
     ]
     assert error[1] == pytest.approx(error[0] / 2, rel=0.05)
@@ -99,14 +99,14 @@ def test_a_small_step_ends_near_the_optimum_of_all(crooked, stacked):
 
 def test_on_a_regular_digraph_it_is_d_psgd(make_bowls, on_engine):
     bowls = make_bowls("exponential", n=7)
-    found = on_engine(bowls, PushSumSGD(lr=0.3), 40)
+    found = on_engine(bowls, SGP(lr=0.3), 40)
     np.testing.assert_allclose(found, on_engine(bowls, DPSGD(lr=0.3), 40), rtol=0, atol=1e-13)
 
 
 # --- loading ----------------------------------------------------------------------------------
 
 
-def experiment(tmp_path, name="push-sum-sgd", **topology_keys):
+def experiment(tmp_path, name="sgp", **topology_keys):
     topology.save_topology(topology.Topology.from_networkx(CROOKED), tmp_path / "crooked.json")
     return experiment_from(
         {
@@ -133,7 +133,7 @@ def test_other_methods_and_graphs_keep_their_weights(tmp_path):
     with pytest.raises(GossipError, match="uniform weights need equal degrees"):
         assembly.build_network(experiment(tmp_path, weights="uniform"))
     given = experiment_from(
-        {"topology": {"graph": "star", "peers": 4}, "algorithm": {"name": "push-sum-sgd"}}
+        {"topology": {"graph": "star", "peers": 4}, "algorithm": {"name": "sgp"}}
     )
     assert assembly.build_network(given).weights == "metropolis"
 
@@ -149,7 +149,7 @@ class Mine(Algorithm):
         s.x = total / mass - self.lr * problem.gradient(s.x)
 
 
-@pytest.mark.parametrize("method", [PushSumSGD(), Mine()])
+@pytest.mark.parametrize("method", [SGP(), Mine()])
 def test_plain_objects_on_a_directed_graph(method):
     result = gossipml.simulate(graph=CROOKED, data="iris", algorithm=method, rounds=3)
     assert result.parameters.shape == (10, 15)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gossipml import assembly, topology
+from gossipml import topology
 from gossipml.aggregation import Aggregator, Mean, weighted_sum
 from gossipml.algorithms import DPSGD, Algorithm, average
 from gossipml.engines import stacked
@@ -22,6 +22,7 @@ from gossipml.engines.stacked.rounds import Rounds
 from gossipml.errors import ConfigError, DivergedError, GossipError
 from gossipml.experiment import experiment_from
 from gossipml.models import Model, Softmax
+from gossipml.shards import load_shards
 from gossipml.simulation import resume, simulate
 
 
@@ -340,7 +341,7 @@ def test_only_a_stack_that_stopped_goes_on(tmp_path):
 
 def test_shards_are_views_in_part_order():
     given = experiment_from({"data": {"source": "iris", "partition": "dirichlet"}})
-    shards = assembly.load_shards(given, 5)
+    shards = load_shards(given, 5)
     for i, (X, y) in shards.parts.items():
         start, size = shards.starts[i], shards.sizes[i]
         np.testing.assert_array_equal(X, shards.X[start : start + size])
