@@ -110,7 +110,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
         DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, ChebyshevSGD, DSGDm, QGDSGDm,
-        NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT, ExactDiffusion, D2, EXTRA, LED,
+        NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT,
+        ExactDiffusion, D2, EXTRA, LED,
         ChocoSGD, DeepSqueeze, LEAD, BEER, SGP, PushDIGing, PushPull,
         Gossip, ChebyshevGossip, ChocoGossip, PushSum, AllReduce, Isolated, Centralised,
     )

@@ -120,6 +120,6 @@ def sends(method: type[Algorithm]) -> str:
     if not vectors:
         return "nothing"
     if "gossip_steps" in options(method):
-        return "`gossip_steps` vectors"
+        return "1 vector for each of gossip_steps"
     words = f"{vectors} vector{'s' * (vectors > 1)}"
     return f"{words} and {scalars} number{'s' * (scalars > 1)}" if scalars else words

@@ -1,90 +1,74 @@
-"""``gossipml algorithms``: the methods that there are, and what theory says of each."""
+"""``gossipml algorithms``: the methods by name, what they compute, and what theory says of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import json
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from gossipml.algorithms import ALGORITHMS
+from gossipml.algorithms.describing import Description, describe
 from gossipml.errors import ConfigError, nearest
 
-if TYPE_CHECKING:
-    from gossipml.algorithms import Algorithm
+app = typer.Typer(help="Methods by name: equations, papers, facts.", no_args_is_help=True)
 
-app = typer.Typer(help="List the methods, and show one: equation, facts, paper.")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-_WORDS = {
-    "symmetric": "needs symmetric mixing weights",
-    "doubly_stochastic": "needs rows and columns of W that sum to 1",
-    "row_stochastic": "averages with rows that sum to 1, pushes with columns that do",
-    "complete": "needs a complete graph with weights 1/n",
-    "exact": "reaches the optimum of all with a constant step, also where data differ",
-    "tolerates_loss": "a lost message costs accuracy only",
-    "averages": "averages the initial models; takes no gradients",
-    "static": "needs the same weights in every round",
-    "compresses": "sends what its compressor makes",
-    "unbiased": "needs an unbiased compressor",
-    "pooled": "wants all data in one place",
-}
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 @app.command("list")
-def show_all(as_json: _Json = False) -> None:
-    """List the methods with their first line."""
-    from gossipml.algorithms import ALGORITHMS
-
-    lines = {name: _first_line(method) for name, method in ALGORITHMS.items()}
+def list_algorithms(as_json: Json = False) -> None:
+    """List the methods that have a name."""
+    found = [describe(method) for method in ALGORITHMS.values()]
     if as_json:
-        sys.stdout.write(json.dumps(lines) + "\n")
+        _print_json({"algorithms": found})
         return
-    width = max(map(len, lines))
-    for name, line in lines.items():
-        typer.echo(f"{name:{width}}  {line}")
+    table = Table("algorithm", "sends", "exact", "what it is", box=None, pad_edge=False)
+    for one in found:
+        exact = "yes" if one.facts["exact"] else "-"
+        table.add_row(one.name, one.sends, exact, Text(one.equation))
+    Console().print(table)
 
 
-@app.command("show")
-def show(
-    name: Annotated[str, typer.Argument(help="A name of `algorithms list`.")],
-    as_json: _Json = False,
-) -> None:
-    """Show a method: equation, paper, options, and what it needs and promises."""
-    from gossipml.algorithms import ALGORITHMS
-
-    method = ALGORITHMS.get(name)
-    if method is None:
-        raise ConfigError(f"unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
-    facts = dataclasses.asdict(method.facts)
-    text = inspect.cleandoc(method.__doc__ or "")
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
+    """Show one method: its equation, papers, options, and what it needs and promises."""
+    if name not in ALGORITHMS:
+        raise ConfigError(f"NAME: unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
+    one = describe(ALGORITHMS[name])
     if as_json:
-        record = {"name": name, "doc": text, "facts": facts, "options": _options(method)}
-        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        _print_json(one)
         return
-    typer.echo(f"{name}\n\n{text}\n")
-    typer.echo("Options: " + ", ".join(f"{k} = {v}" for k, v in _options(method).items()))
-    for key, words in _WORDS.items():
-        if facts[key]:
-            typer.echo(f"- {words}")
-    if facts["least_eigenvalue"] > -1:
-        typer.echo(f"- needs all eigenvalues of W above {facts['least_eigenvalue']:.3g}")
-    vectors, scalars, requests = facts["vectors"], facts["scalars"], facts["requests"]
-    also = f" and {scalars} number" if scalars else ""
-    typer.echo(f"- sends {vectors} vectors{also} to each neighbour in {requests} messages a round")
+    console = Console()
+    text = " ".join(one.text.split())
+    console.print(Text(f"{one.equation}\n\n{text}\n" if text else f"{one.equation}\n"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    options = ", ".join(f"{key} = {_value(value)}" for key, value in one.options.items())
+    for label, value in (
+        ("options", options),
+        ("needs", ", ".join(one.needs) or "nothing in particular"),
+        ("sends", f"{one.sends} to each neighbour in a round"),
+        ("exact", _promise(one)),
+        ("papers", "\n".join(one.papers) or "-"),
+    ):
+        table.add_row(label, Text(value))
+    console.print(table)
 
 
-def _first_line(method: type[Algorithm]) -> str:
-    return inspect.cleandoc(method.__doc__ or "").partition("\n")[0]
+def _promise(one: Description) -> str:
+    if one.facts["averages"]:
+        return "takes no gradients: it averages the initial models"
+    if one.facts["exact"]:
+        return "yes: the optimum of all with a constant step, whatever the data"
+    return "no: with a constant step it ends near the optimum of all"
 
 
-def _options(method: type[Algorithm]) -> dict[str, Any]:
-    """Return the options with their defaults; those that have tables of their own left out."""
-    return {
-        field.name: "…" if field.default is dataclasses.MISSING else field.default
-        for field in dataclasses.fields(method)
-        if field.name not in {"lr_schedule", "optimizer", "compress"}
-    }
+def _value(value: Any) -> str:
+    return "its own" if value is None else f"{value}"
+
+
+def _print_json(record: Any) -> None:
+    typer.echo(msgspec.json.encode(record).decode())

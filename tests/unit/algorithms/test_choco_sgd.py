@@ -139,8 +139,8 @@ def test_weights_that_change_are_refused_with_the_reason():
         parts.network.topology, parts.network.matrix, moving, parts.network.weights
     )
     with pytest.raises(ConfigError, match="choco-sgd needs the same mixing weights in every round"):
-        assembly._check_composition(parts.algorithm, network)
-    assembly._check_composition(DPSGD(), network)
+        composition.check_composition(parts.algorithm, network)
+    composition.check_composition(DPSGD(), network)
 
 
 @dataclass(kw_only=True)
