@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,9 @@ from gossipml.errors import ConfigError
 if TYPE_CHECKING:
     from gossipml.algorithms import Algorithm
     from gossipml.topology import MixingMatrix, Schedule, Topology
+
+ROUNDING = 1e-9
+"""To how much eigenvalues are known."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,7 @@ def composed(algorithm: Algorithm, network: Network) -> Algorithm:
     missing = [key for key in algorithm.facts.given if getattr(algorithm, key) is None]
     if not missing:
         return algorithm
-    filled = copy.copy(algorithm)
-    for key in missing:
-        setattr(filled, key, _KNOWN[key](network))
-    return filled
+    return replace(algorithm, **{key: _KNOWN[key](network) for key in missing})
 
 
 def check_composition(algorithm: Algorithm, network: Network) -> None:
@@ -57,6 +56,12 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
         raise ConfigError(
             f"algorithm.name: {name} needs the same mixing weights in every round, for what it "
             'remembers of its neighbours was made with them; use topology.schedule = "static"'
+        )
+    if facts.tree and len(network.topology.edges) != network.topology.n - 1:
+        raise ConfigError(
+            f"algorithm.name: {name} needs a graph without cycles, but {network.topology.name} has "
+            f"{len(network.topology.edges)} links between {network.topology.n} peers; "
+            'use topology.graph = "tree", "path" or "star"'
         )
     if facts.symmetric and not matrix.is_symmetric:
         raise ConfigError(
@@ -79,7 +84,7 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
             f"algorithm.name: {name} needs every peer to hear every other with weight 1/{n}, but "
             f'{weights} is not so; use topology.graph = "complete"'
         )
-    if facts.least_eigenvalue > -1 and _lambda_min(network) < facts.least_eigenvalue:
+    if facts.least_eigenvalue is not None and not _all_above(matrix, facts.least_eigenvalue):
         raise ConfigError(
             f"algorithm.name: {name} diverges unless all eigenvalues of W are above "
             f"{facts.least_eigenvalue:.3g}, but the smallest of {weights} is "
@@ -87,20 +92,37 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
         )
 
 
-def _lambda_min(network: Network) -> float:
+def _all_above(matrix: MixingMatrix, least: float) -> bool:
+    """Return whether all eigenvalues of a symmetric W are above ``least``."""
     from gossipml.topology import lambda_min
 
-    return lambda_min(network.matrix)
+    own = matrix.data[matrix.rows == matrix.indices]
+    if matrix.is_row_stochastic and 2 * own.min() - 1 > least:  # Gershgorin's circles
+        return True
+    return lambda_min(matrix) > least + ROUNDING
 
 
 def _lambda_2(network: Network) -> float:
-    """Return the largest eigenvalue of W but for 1: the gap of (I + W)/2 is (1 − λ2)/2."""
-    from gossipml.topology import mixing_matrix, spectral_gap
+    """Return the largest eigenvalue of W but for 1, or a little more.
 
-    if network.topology.n == 1:
+    The spectral gap of (I + W)/2, which has no negative eigenvalues, is (1 − λ2)/2. Rounding
+    keeps the bits of a method from depending on how many threads found the eigenvalue.
+    """
+    from gossipml.topology import MixingMatrix, spectral_gap
+
+    W = network.matrix
+    if W.n == 1:
         return 0.0
-    W = mixing_matrix(network.topology, network.matrix)
-    return 1 - 2 * spectral_gap((np.eye(len(W)) + W) / 2)
+    lazy = W.data / 2 + np.where(W.rows == W.indices, 0.5, 0)
+    gap = spectral_gap(MixingMatrix(W.n, W.indptr, W.indices, lazy))
+    return round(1 - 2 * gap + ROUNDING, 9)
+
+
+def _lambda_min(network: Network) -> float:
+    """Return the smallest eigenvalue of W, or a little less."""
+    from gossipml.topology import lambda_min
+
+    return 0.0 if network.matrix.n == 1 else round(lambda_min(network.matrix) - ROUNDING, 9)
 
 
 def _peers(network: Network) -> int:

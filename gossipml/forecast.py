@@ -60,7 +60,7 @@ def forecast(experiment: Experiment) -> Forecast:
     schedule = network.schedule
     degrees = np.array([len(schedule.neighbours(i)) for i in range(graph.n)])
     sends = np.array([len(schedule.receivers(i, 0)) for i in range(graph.n)])
-    sizes = [x0.size] * facts.vectors + [1] * facts.scalars
+    sizes = setups[0].algorithm.sizes(x0.size)
     payload = setups[0].compressor.max_nbytes(sizes, x0.dtype)
     a_round = facts.requests * degrees * wire.HEADER_SIZE + sends * payload
     gap = topology.spectral_gap(network.matrix)

@@ -100,11 +100,13 @@ from gossipml.algorithms.optimizers import (
 from gossipml.algorithms.optimizers import (
     Optimizer as Optimizer,
 )
+from gossipml.algorithms.power_gossip import PowerGossip as PowerGossip
 from gossipml.algorithms.problem import BlockProblem as BlockProblem
 from gossipml.algorithms.problem import Problem as Problem
 from gossipml.algorithms.push_pull import PushDIGing as PushDIGing
 from gossipml.algorithms.push_pull import PushPull as PushPull
 from gossipml.algorithms.push_sum import SGP as SGP
+from gossipml.algorithms.relay_sgd import RelaySGD as RelaySGD
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
@@ -112,7 +114,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, ChebyshevSGD, DSGDm, QGDSGDm,
         NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT,
         ExactDiffusion, D2, EXTRA, LED,
-        ChocoSGD, DeepSqueeze, LEAD, BEER, SGP, PushDIGing, PushPull,
+        ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, SGP, PushDIGing, PushPull,
         Gossip, ChebyshevGossip, ChocoGossip, PushSum, AllReduce, Isolated, Centralised,
     )
 }  # fmt: skip

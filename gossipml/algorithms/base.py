@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
@@ -57,9 +57,9 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Ask to send ``arrays[j]`` to each neighbour j; answered with what each of them sent."""
+    """Ask to send row k of the one array ``(..., degree, m)`` to the k-th neighbour."""
 
-    arrays: Mapping[int, Array]
+    arrays: tuple[Array]
 
 
 Request: TypeAlias = Average | Push | Exchange
@@ -84,9 +84,18 @@ def push(*arrays: Array) -> Push:
     return Push(arrays)
 
 
-def exchange(arrays: Mapping[int, Array]) -> Exchange:
-    """Yield this to send each neighbour its own array; answered by ``{neighbour: array}``."""
-    return Exchange(arrays)
+def exchange(edges: Array) -> Exchange:
+    """Yield this to send each neighbour something else: row k goes to the k-th one.
+
+    ``edges`` is ``(..., degree, m)``, neighbours in ascending order. The answer is what they
+    sent, ``(..., degree, m)``, and the mixing weights on these edges, ``(..., degree, 1)``,
+    which are 0, as their rows are, where nothing came::
+
+        theirs, weights = yield exchange(mine)
+
+    The facts of such a method say ``edgewise``.
+    """
+    return Exchange((edges,))
 
 
 class Objective(Protocol):
@@ -104,13 +113,16 @@ class Facts:
     symmetric: bool = False  # needs W = Wᵀ
     doubly_stochastic: bool = True  # needs rows and columns of W to sum to 1
     row_stochastic: bool = False  # needs rows of W to sum to 1, whatever the columns do
-    least_eigenvalue: float = -1.0  # needs all eigenvalues of W to be above it
+    least_eigenvalue: float | None = None  # needs all eigenvalues of W to be above it
     complete: bool = False  # needs W = 11ᵀ/n
     exact: bool = False  # reaches the optimum with a constant step on heterogeneous data
     tolerates_loss: bool = True  # a missed message costs accuracy, never correctness for good
     vectors: int = 1  # P-vectors sent to each neighbour a round
     requests: int = 1  # yields a round
     scalars: int = 0  # further numbers sent with them
+    edgewise: bool = False  # sends each neighbour something else
+    tree: bool = False  # needs a graph without cycles
+    keeps_mean: bool = True  # without gradients, the mean over peers stays
     pooled: bool = False  # wants all the data in one place: a baseline
     averages: bool = False  # takes no gradients: it only averages the initial models
     static: bool = False  # needs the same W in every round
@@ -156,6 +168,21 @@ class Algorithm(ABC):
 
     lr: float = 0.1
     lr_schedule: LearningRate = field(default_factory=Constant)
+
+    def start(self, x0: Array, degree: int) -> State:
+        """Return the state before the first round of a peer with so many neighbours.
+
+        Methods that remember something of each edge override this in place of :meth:`init`.
+        """
+        del degree
+        return self.init(x0)
+
+    def sizes(self, size: int) -> list[int]:
+        """Return the lengths of all arrays that a neighbour is sent in a round, P being ``size``.
+
+        As the facts say; methods that send less than P numbers override it.
+        """
+        return [size] * self.facts.vectors + [1] * self.facts.scalars
 
     def init(self, x0: Array) -> State:
         """Return the state before the first round, from the initial model ``(..., P)``."""

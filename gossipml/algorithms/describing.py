@@ -106,7 +106,10 @@ def needs(facts: Facts) -> tuple[str, ...]:
         (facts.symmetric, "symmetric weights"),
         (facts.doubly_stochastic and not facts.complete, "doubly stochastic weights"),
         (facts.row_stochastic, "weights whose rows sum to 1"),
-        (facts.least_eigenvalue > -1, f"eigenvalues of W above {facts.least_eigenvalue:.3g}"),
+        (
+            facts.least_eigenvalue is not None,
+            f"eigenvalues of W above {facts.least_eigenvalue or 0:.3g}",
+        ),
         (facts.static, "the same weights in every round"),
         (facts.compresses, f"{'an unbiased' if facts.unbiased else 'a'} compressor"),
         (not facts.tolerates_loss, "every message"),

@@ -23,7 +23,9 @@ class EXTRA(Algorithm):
     """
 
     name: ClassVar[str] = "extra"
-    facts: ClassVar[Facts] = Facts(symmetric=True, exact=True, tolerates_loss=False, static=True)
+    facts: ClassVar[Facts] = Facts(
+        symmetric=True, exact=True, tolerates_loss=False, static=True, least_eigenvalue=-1.0
+    )
 
     def init(self, x0: Array) -> State:
         return State(x=x0, D=np.zeros_like(x0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -59,7 +60,7 @@ class ChebyshevGossip(Gossip):
     Attributes
     ----------
     gossip_steps : int
-        k, averages in a round; about 1/√gap is a good choice.
+        k, averages in a round; 0 takes ⌈1/√(1 − λ2)⌉, which at least halves the distance.
     lambda_2, lambda_min : float, optional
         Largest eigenvalue of W but for 1, and the smallest, or bounds on them; taken from the
         network by default.
@@ -70,28 +71,39 @@ class ChebyshevGossip(Gossip):
         symmetric=True, static=True, averages=True, given=("lambda_2", "lambda_min")
     )
 
-    gossip_steps: int = 4
+    gossip_steps: int = 0
     lambda_2: float | None = None
     lambda_min: float | None = None
 
+    def __post_init__(self) -> None:
+        check_least("gossip_steps", self.gossip_steps, 0)
+        if self.gossip_steps == 0 and self.lambda_2 is not None:
+            self.gossip_steps = ceil(1 / sqrt(max(1 - self.lambda_2, 1e-9)))
+        steps = max(1, self.gossip_steps)
+        declare(self, vectors=steps, requests=steps)
+
     def mix(self, x: Array) -> Generator[Request, Any, Array]:
         if self.lambda_2 is None or self.lambda_min is None:
-            raise ConfigError("algorithm.lambda_2: not set, expected the eigenvalues of W")
-        # Too narrow a range, such as the one point of a complete graph, would lose digits.
-        width = max(self.lambda_2 - self.lambda_min, 0.2)
-        middle = (self.lambda_2 + self.lambda_min) / width
-        xi = 2 / width - middle
-        # T_{k+1}(y) = 2 y T_k(y) − T_{k−1}(y), for the vectors and for the number ξ = y(1),
-        # as ratios T_k(y) / T_k(ξ), which stay of the size of x.
-        before, now, ratio = x, x, 1.0  # ratio: T_{k−1}(ξ) / T_k(ξ)
+            raise ConfigError(
+                f"{self.name}: lambda_2 and lambda_min are not set, expected the eigenvalues of W"
+            )
+        middle, radius = (
+            (self.lambda_2 + self.lambda_min) / 2,
+            (self.lambda_2 - self.lambda_min) / 2,
+        )
+        # With y = (W − m)/r and ξ = (1 − m)/r, T_{k+1}(y) = 2 y T_k(y) − T_{k−1}(y), divided by
+        # T_{k+1}(ξ). Only q = T_{k−1}(ξ) / (r T_k(ξ)) is kept, which is finite for r = 0 too.
+        before, now, q = x, x, 0.0
         for k in range(self.gossip_steps):
             (mixed,) = yield average(now)
-            y = 2 / width * mixed - middle * now
+            away = mixed - middle * now
             if k == 0:
-                before, now, ratio = now, y / xi, 1 / xi
+                q = 1 / (1 - middle)
+                now = q * away
             else:
-                growth = 1 / (2 * xi - ratio)  # T_k(ξ) / T_{k+1}(ξ)
-                before, now, ratio = now, growth * (2 * y - ratio * before), growth
+                r2q = radius**2 * q
+                q = 1 / (2 * (1 - middle) - r2q)
+                before, now = now, q * (2 * away - r2q * before)
         return now
 
 

@@ -47,7 +47,7 @@ class PushPull(Algorithm):
 
     name: ClassVar[str] = "push-pull"
     facts: ClassVar[Facts] = Facts(
-        doubly_stochastic=False, row_stochastic=True, exact=True, tolerates_loss=False,
+        doubly_stochastic=False, row_stochastic=True, keeps_mean=False, exact=True, tolerates_loss=False,
         vectors=2, requests=2,
     )  # fmt: skip
 

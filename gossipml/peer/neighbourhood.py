@@ -17,8 +17,6 @@ from gossipml.algorithms import Average, Exchange, Push
 from gossipml.errors import ConfigError, IsolatedError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Request
@@ -64,7 +62,7 @@ class Neighbourhood:
         self._patience.deadline = min(self._patience.deadline, grace)
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
-        """Return the answer to a request: arrays for averages and pushes, a dict for exchanges.
+        """Return the answer to a request: a tuple of arrays.
 
         Raises
         ------
@@ -79,8 +77,8 @@ class Neighbourhood:
                 return await self._combine(turn, arrays, schedule.row(me, turn[0]))
             case Push(arrays):
                 return await self._combine(turn, arrays, schedule.push_row(me, turn[0]))
-            case Exchange(outgoing):
-                return await self._exchange(turn, outgoing)
+            case Exchange((edges,)):
+                return await self._exchange(turn, edges, schedule.row(me, turn[0]))
         raise ConfigError(
             f"{self._who}: yielded {type(request).__name__}, "
             "expected average(…), push(…) or exchange(…)"
@@ -107,25 +105,31 @@ class Neighbourhood:
         parts = zip(np.split(mixed, ends), arrays, strict=True)
         return tuple(part.reshape(array.shape) for part, array in parts)
 
-    async def _exchange(self, turn: Turn, outgoing: Mapping[int, Array]) -> dict[int, Array]:
-        """Send each neighbour its own array; return what came from each."""
-        like = next(iter(outgoing.values()), self.setup.x0)
-        for link in self.every:
-            array = outgoing.get(link.neighbour)
-            if array is None:
-                link.post(_message(turn, b""))
-                continue
-            self._check_arrays((array,))
-            body = memoryview(bytearray(self._nbytes((array,))))
-            self.compressor.encode([array], body)
-            link.post(_message(turn, body))
+    async def _exchange(self, turn: Turn, edges: Array, row: Row) -> tuple[Array, Array]:
+        """Send each neighbour its row; return what came from each, and the weights of the edges."""
+        every = self.every
+        if getattr(edges, "ndim", 0) != 2 or len(edges) != len(every):
+            found = getattr(edges, "shape", type(edges).__name__)
+            raise ConfigError(
+                f"{self._who}: exchanges {found}, expected an array ({len(every)}, …): "
+                "one row for each neighbour"
+            )
+        like = np.empty(edges.shape[1], edges.dtype)
+        for link, mine in zip(every, edges, strict=True):
+            self._check_arrays((mine,))
+            body = memoryview(bytearray(self._nbytes((mine,))))
+            link.post(_message(turn, body[: self.compressor.encode([mine], body)]))
         await self._gather(turn)
-        received = {
-            j: vector.copy().reshape(like.shape)
-            for j, vector in self._received(turn, (like,)).items()
-        }
+        received = self._received(turn, (like,))
+        theirs = np.zeros_like(edges)
+        weights = np.zeros((len(every), 1), edges.dtype)
+        mixing = dict(zip(row.peers, row.weights.tolist(), strict=True))
+        for k, link in enumerate(every):
+            if link.neighbour in received:
+                theirs[k] = received[link.neighbour]
+                weights[k] = mixing.get(link.neighbour, 0.0)
         self._settle(turn)
-        return received
+        return theirs, weights
 
     def _mix(self, row: Row, own: Array, received: dict[int, Array]) -> Array:
         """Combine in ascending peer order; a missing neighbour's weight returns to this peer."""
@@ -147,13 +151,14 @@ class Neighbourhood:
 
     def _check_arrays(self, arrays: tuple[Array, ...]) -> None:
         """Refuse what its facts do not declare, before a neighbour has to."""
-        facts, x0 = self.setup.algorithm.facts, self.setup.x0
+        algorithm, x0 = self.setup.algorithm, self.setup.x0
         kinds = {getattr(array, "dtype", type(array).__name__) for array in arrays}
         if kinds != {x0.dtype}:
             found = ", ".join(sorted(map(str, kinds))) or "nothing"
             raise ConfigError(f"{self._who}: sends {found}, expected arrays of {x0.dtype}")
         numbers = sum(array.size for array in arrays)
-        if numbers > max(1, facts.vectors) * x0.size + facts.scalars:
+        facts = algorithm.facts
+        if numbers > sum(algorithm.sizes(x0.size) or [x0.size]):
             raise ConfigError(
                 f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
                 f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"

@@ -60,7 +60,9 @@ class Peer:
         self.setup, self.network, self.report = setup, network, report
         self.incarnation = incarnation
         self.stopping = False
-        self.state: State = setup.algorithm.init(setup.x0)
+        self.state: State = setup.algorithm.start(
+            setup.x0, len(setup.schedule.neighbours(setup.index))
+        )
         self._neighbourhood: Neighbourhood | None = None
 
     async def run(self) -> Outcome:

@@ -80,8 +80,7 @@ class PeerSetup:
     @property
     def max_body(self) -> int:
         """The largest DATA body that the algorithm may send, in bytes."""
-        facts = self.algorithm.facts
-        sizes = [self.x0.size] * max(1, facts.vectors) + [1] * facts.scalars
+        sizes = self.algorithm.sizes(self.x0.size) or [self.x0.size]
         return self.compressor.max_nbytes(sizes, self.x0.dtype)
 
 

@@ -44,6 +44,8 @@ def cases():
 
 def refused(name, compressor, schedule, graph):
     facts = ALGORITHMS[name].facts
+    if facts.tree and graph != "star":
+        return True
     if facts.unbiased and not COMPRESSORS[compressor].unbiased:
         return True
     return (facts.static and schedule != "static") or (facts.symmetric and graph == "exponential")

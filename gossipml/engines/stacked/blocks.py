@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.algorithms import Average, Push, State
+from gossipml.algorithms import Exchange, State
 from gossipml.algorithms.playing import advance, blame, bound, check_model, start
+from gossipml.engines.stacked.edges import most_neighbours
 from gossipml.errors import AlgorithmError, ConfigError, GossipError
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Block:
 
 def initial_state(setup: StackSetup) -> dict[str, Array]:
     """Return the state of all peers before the first round."""
-    lone = setup.algorithm.init(np.broadcast_to(setup.x0, (1, setup.x0.size)).copy())
+    x0 = np.broadcast_to(setup.x0, (1, setup.x0.size)).copy()
+    lone = setup.algorithm.start(x0, most_neighbours(setup.schedule.matrix(0)))
     return {name: np.repeat(array, setup.n, axis=0) for name, array in lone.arrays().items()}
 
 
@@ -121,12 +123,6 @@ def values(request: Request | None, setup: StackSetup, peers: int) -> Iterator[A
     if request is None:
         return
     who = f"algorithm {type(setup.algorithm).__name__}"
-    if not isinstance(request, Average | Push):
-        kind = type(request).__name__.lower()
-        raise ConfigError(
-            f"{who}: yielded {kind}(…), which sends each neighbour something else and cannot run "
-            "stacked; use --engine virtual"
-        )
     numbers = 0
     for array in request.arrays:
         shape, kind = getattr(array, "shape", ()), getattr(array, "dtype", type(array).__name__)
@@ -140,7 +136,8 @@ def values(request: Request | None, setup: StackSetup, peers: int) -> Iterator[A
         numbers += array[0].size
         yield array.reshape(peers, -1)
     facts = setup.algorithm.facts
-    if numbers > max(1, facts.vectors) * setup.x0.size + facts.scalars:
+    edges = most_neighbours(setup.schedule.matrix(0)) if isinstance(request, Exchange) else 1
+    if numbers > sum(setup.algorithm.sizes(setup.x0.size) or [setup.x0.size]) * edges:
         raise ConfigError(
             f"{who}: sends {numbers} numbers in a request, but its facts declare "
             f"vectors={facts.vectors} of {setup.x0.size} and scalars={facts.scalars}"

@@ -231,8 +231,7 @@ class Mail:
         self.setup, self.pace = setup, pace
         self.matrix = matrix = setup.schedule.matrix(0)
         n, slots = setup.n, pace.history
-        facts = setup.algorithm.facts
-        widths = [setup.x0.size] * facts.vectors + [1] * facts.scalars
+        widths = setup.algorithm.sizes(setup.x0.size)
         dtype = setup.x0.dtype
         self.messages = [np.zeros((slots, n, width), dtype) for width in widths]
         self.sent_at = np.full((slots, n), np.inf)

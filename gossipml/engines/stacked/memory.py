@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gossipml.engines.stacked.blocks import block_size
+from gossipml.engines.stacked.edges import most_neighbours
 from gossipml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def default_threads() -> int:
 def needed_bytes(setup: StackSetup) -> int:
     """Return how much a run will allocate, beyond what the setup holds already."""
     facts, x0 = setup.algorithm.facts, setup.x0
-    state = setup.algorithm.init(np.zeros((1, x0.size), x0.dtype))
+    degree = most_neighbours(setup.schedule.matrix(0))
+    state = setup.algorithm.start(np.zeros((1, x0.size), x0.dtype), degree)
     remembered = sum(array.nbytes for array in state.arrays().values())
-    sent = (facts.vectors * x0.size + facts.scalars) * x0.itemsize * min(2, facts.requests)
+    each = sum(setup.algorithm.sizes(x0.size)) * (degree if facts.edgewise else 1)
+    sent = each * x0.itemsize * min(2, facts.requests)
     links = len(setup.schedule.matrix(0).data) * 8
     sample = setup.X.itemsize * int(np.prod(setup.X.shape[1:]))
     batch = setup.batch_size or int(setup.sizes.max())

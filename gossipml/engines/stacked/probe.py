@@ -10,6 +10,7 @@ import numpy as np
 from gossipml.algorithms import Average, Problem, Push
 from gossipml.algorithms.playing import advance, blame, bound, start
 from gossipml.engines.stacked.blocks import Block, initial_state
+from gossipml.engines.stacked.edges import most_neighbours
 from gossipml.errors import ConfigError, GossipError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def check_stackable(setup: StackSetup) -> None:
     few = min(_PEERS, setup.n)
     rows = initial_state(replace(setup, ids=setup.ids[:few]))
     block = Block(setup, 0, few, rows)
-    alone = [setup.algorithm.init(setup.x0.copy()) for _ in range(few)]
+    degree = most_neighbours(setup.schedule.matrix(0))
+    alone = [setup.algorithm.start(setup.x0.copy(), degree) for _ in range(few)]
     with np.errstate(all="ignore"):
         for t in range(min(_ROUNDS, setup.rounds)):
             for i, state in enumerate(alone):

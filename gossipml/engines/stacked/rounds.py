@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from gossipml import wire
-from gossipml.algorithms import Average, Push
+from gossipml.algorithms import Exchange, Push
 from gossipml.engines.stacked.blocks import Block, block_size, initial_state, values
+from gossipml.engines.stacked.edges import Edges, most_neighbours
 from gossipml.engines.stacked.mixing import Mixer
 from gossipml.engines.stacked.setup import Checkpoint
 from gossipml.engines.stacked.stack import Stack
-from gossipml.errors import AlgorithmError
+from gossipml.errors import AlgorithmError, ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +50,7 @@ class Rounds(Stack):
                 block.problem.gradients = int(resume.counts["gradients"][block.begin])
         self._sent: dict[tuple[int, int, int], Array] = {}
         self._allocating = threading.Lock()
+        self._edges: tuple[MixingMatrix, Edges] | None = None
         self._mixers: dict[bool, tuple[MixingMatrix, Mixer]] = {}
 
     def play(self, round: int) -> None:
@@ -77,6 +79,8 @@ class Rounds(Stack):
         self, kind: type[Request], shapes: Shapes, round: int, index: int
     ) -> list[Asked | None]:
         """Answer one request of all peers; return what they ask for next."""
+        if kind is Exchange:
+            return self._exchange(shapes[0], round, index)
         mixer = self.mixer(round, pushes=kind is Push)
         widths = [math.prod(shape) for shape in shapes]
         sent = [self._sent[index % 2, k, width] for k, width in enumerate(widths)]
@@ -89,6 +93,30 @@ class Rounds(Stack):
             mixed = mixer.mix(block.begin, block.end, sent)
             parts = zip(mixed, shapes, strict=True)
             given = tuple(part.reshape(len(part), *shape) for part, shape in parts)
+            return self._put(block, block.go_on(given), index + 1)
+
+        return self.each(answer, self.blocks)
+
+    def _exchange(self, shape: tuple[int, ...], round: int, index: int) -> list[Asked | None]:
+        """Answer one request of all peers that sends each neighbour something else."""
+        matrix = self.setup.schedule.matrix(round)
+        if self._edges is None or self._edges[0] is not matrix:
+            self._edges = matrix, Edges(matrix, self.setup.x0.dtype)
+        edges = self._edges[1]
+        most = most_neighbours(matrix)
+        if len(shape) != 2 or shape[0] != most:
+            raise ConfigError(
+                f"algorithm {type(self.setup.algorithm).__name__}: exchanges {shape} for each "
+                f"peer, expected ({most}, …): one row for each neighbour"
+            )
+        sent = self._sent[index % 2, 0, math.prod(shape)].reshape(-1, *shape)
+        nbytes = self.setup.compressor.max_nbytes([shape[1]], self.setup.x0.dtype)
+        self.payload_sent += edges.degrees * nbytes
+        self.bytes_sent += edges.degrees * (wire.HEADER_SIZE + nbytes)
+        self.bytes_received += edges.degrees * (wire.HEADER_SIZE + nbytes)
+
+        def answer(block: Block) -> Asked | None:
+            given = edges.answer(block.begin, block.end, sent)
             return self._put(block, block.go_on(given), index + 1)
 
         return self.each(answer, self.blocks)
@@ -122,7 +150,7 @@ class Rounds(Stack):
                 if key not in self._sent:
                     self._sent[key] = np.empty((self.setup.n, array.shape[1]), array.dtype)
             self._sent[key][block.begin : block.end] = array
-        if not isinstance(request, Average | Push):
+        if request is None:
             return None
         return type(request), tuple(array.shape[1:] for array in request.arrays)
 
