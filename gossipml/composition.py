@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,8 @@ def composed(algorithm: Algorithm, network: Network) -> Algorithm:
     missing = [key for key in algorithm.facts.given if getattr(algorithm, key) is None]
     if not missing:
         return algorithm
-    return replace(algorithm, **{key: _KNOWN[key](network) for key in missing})
+    known: dict[str, Any] = {key: _KNOWN[key](network) for key in missing}
+    return replace(algorithm, **known)
 
 
 def check_composition(algorithm: Algorithm, network: Network) -> None:

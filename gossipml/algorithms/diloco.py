@@ -19,22 +19,23 @@ class DiLoCoGossip(Descent):
     """Δ is what H local steps move φ; with means: δ ← α δ + Δ̄, φ ← φ̄ + β (Δ̄ + α δ), x = φ.
 
     Douillard et al. 2023, arXiv:2311.08105, whose all-reduce is here an average over the
-    neighbourhood; on a complete graph it is DiLoCo itself. Its outer steps are larger than those
-    of NoLoCo, so the peers' models are averaged outright.
+    neighbourhood; on a complete graph it is DiLoCo itself. A negative eigenvalue −λ of W turns the
+    momentum against itself: it diverges unless λ < (1 − α)/(β − 1 + α), which for the paper's
+    α = 0.9 is 1/6, so take lazy weights with it.
 
     Attributes
     ----------
     local_steps : int
         H, steps of the inner optimiser between two messages; 50 to 500 in the paper.
     alpha, beta : float
-        Outer momentum and outer step.
+        Outer momentum, 0.9 in the paper, and outer step.
     """
 
     name: ClassVar[str] = "diloco-gossip"
     facts: ClassVar[Facts] = Facts(vectors=2)
 
     local_steps: int = 20
-    alpha: float = 0.9
+    alpha: float = 0.7
     beta: float = 0.7
 
     def __post_init__(self) -> None:

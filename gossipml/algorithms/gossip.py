@@ -87,24 +87,19 @@ class ChebyshevGossip(Gossip):
             raise ConfigError(
                 f"{self.name}: lambda_2 and lambda_min are not set, expected the eigenvalues of W"
             )
-        middle, radius = (
-            (self.lambda_2 + self.lambda_min) / 2,
-            (self.lambda_2 - self.lambda_min) / 2,
-        )
-        # With y = (W − m)/r and ξ = (1 − m)/r, T_{k+1}(y) = 2 y T_k(y) − T_{k−1}(y), divided by
-        # T_{k+1}(ξ). Only q = T_{k−1}(ξ) / (r T_k(ξ)) is kept, which is finite for r = 0 too.
-        before, now, q = x, x, 0.0
-        for k in range(self.gossip_steps):
-            (mixed,) = yield average(now)
-            away = mixed - middle * now
-            if k == 0:
-                q = 1 / (1 - middle)
-                now = q * away
-            else:
-                r2q = radius**2 * q
-                q = 1 / (2 * (1 - middle) - r2q)
-                before, now = now, q * (2 * away - r2q * before)
-        return now
+        middle = (self.lambda_2 + self.lambda_min) / 2
+        radius = (self.lambda_2 - self.lambda_min) / 2
+        # T_{k+1}(y) = 2 y T_k(y) − T_{k−1}(y) with y = (W − m)/r, divided by T_{k+1}(ξ), where
+        # ξ = (1 − m)/r. Written with differences that vanish, it keeps the mean in float32 too,
+        # and with q = T_k(ξ) / (r T_{k+1}(ξ)) it is right for the one point of a complete graph.
+        q = 1 / (1 - middle)
+        before, step, inertia = x, q, 0.0
+        for _ in range(self.gossip_steps):
+            (mixed,) = yield average(x)
+            before, x = x, x + step * (mixed - x) + inertia * (x - before)
+            inertia, q = radius**2 * q, 1 / (2 * (1 - middle) - radius**2 * q)
+            step, inertia = 2 * q, inertia * q
+        return x
 
 
 @dataclass(kw_only=True)

@@ -47,8 +47,8 @@ class PushPull(Algorithm):
 
     name: ClassVar[str] = "push-pull"
     facts: ClassVar[Facts] = Facts(
-        doubly_stochastic=False, row_stochastic=True, keeps_mean=False, exact=True, tolerates_loss=False,
-        vectors=2, requests=2,
+        doubly_stochastic=False, row_stochastic=True, keeps_mean=False, exact=True,
+        tolerates_loss=False, vectors=2, requests=2,
     )  # fmt: skip
 
     def init(self, x0: Array) -> State:

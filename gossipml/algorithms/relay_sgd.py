@@ -20,7 +20,8 @@ class RelaySGD(Algorithm):
     Vogels, He, Koloskova, Lin, Karimireddy, Stich, Jaggi 2021, arXiv:2110.04175. Counts travel
     the same way, and n̄_i is the number of models in the sum: all of them after as many rounds
     as the tree's diameter, each as old as its way was long. Nothing is lost on the way, so how
-    much data differ does not matter: it reaches the optimum of all. A broken link cuts the tree in two that train on alone.
+    much data differ does not matter: it reaches the optimum of all. A broken link cuts the tree
+    in two that train on alone.
     """
 
     name: ClassVar[str] = "relay-sgd"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import networkx as nx
 import numpy as np
@@ -116,9 +116,7 @@ def make(name, rounds=10, **section):
     if compressor:
         table["compression"] = {"name": compressor, **COMPRESSION.get(compressor, {})}
     made = methods.build_algorithm(experiment_from(table))
-    for key in made.facts.given:
-        setattr(made, key, GIVEN[key])
-    return made
+    return replace(made, **{key: GIVEN[key] for key in made.facts.given})
 
 
 def world(name, *, n=6, graph=None, flat=False, dtype="float32", seed=0):
