@@ -36,7 +36,10 @@ def cases():
     for name, method in sorted(ALGORITHMS.items()):
         compressors = sorted(COMPRESSORS) if method.facts.compresses else ["none"]
         for compressor, schedule in itertools.product(compressors, SCHEDULES):
-            for graph in GRAPHS[schedule]:
+            here = GRAPHS[schedule]
+            if method.facts.complete and schedule == "static":
+                here = [*here, "complete"]
+            for graph in here:
                 yield pytest.param(
                     name, compressor, schedule, graph, id=f"{name}-{compressor}-{schedule}-{graph}"
                 )
@@ -44,7 +47,7 @@ def cases():
 
 def refused(name, compressor, schedule, graph):
     facts = ALGORITHMS[name].facts
-    if facts.tree and graph != "star":
+    if (facts.tree and graph != "star") or (facts.complete and graph != "complete"):
         return True
     if facts.unbiased and not COMPRESSORS[compressor].unbiased:
         return True
@@ -62,6 +65,10 @@ def test_stacked_is_virtual_bit_for_bit(name, compressor, schedule, graph, dtype
         "algorithm": {"name": name, "lr": 0.05, "batch_size": 5},
         "compression": {"name": compressor},
     }
+    if ALGORITHMS[name].facts.least_eigenvalue is not None and schedule == "static":
+        sections["topology"]["weights"] = (
+            "metropolis" if graph == "exponential" else "lazy-metropolis"
+        )
     if n == 1:
         sections["topology"] = {"graph": "complete", "peers": 1}
     if refused(name, compressor, schedule, graph):

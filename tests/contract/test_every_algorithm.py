@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import networkx as nx
 import numpy as np
@@ -19,6 +19,7 @@ from gossipml import methods, topology
 from gossipml.aggregation import weighted_sum
 from gossipml.algorithms import ALGORITHMS, Algorithm, Average, Exchange, Problem, Push, State
 from gossipml.algorithms.playing import bound
+from gossipml.composition import Network, composed
 from gossipml.compression import COMPRESSORS, Identity
 from gossipml.engines.virtual import Conditions, run_virtual
 from gossipml.errors import GossipError
@@ -29,7 +30,6 @@ from gossipml.peer.setup import Agreement, PeerSetup
 
 DIMENSION = 12
 BATCH = 4
-GIVEN = {"lambda_2": 0.85, "lambda_min": -0.4, "peers": 6}  # what a network of ours would tell
 COMPRESSION = {
     "top-k": {"ratio": 0.25},
     "random-k": {"ratio": 0.25},
@@ -51,7 +51,28 @@ def compressors_of(name):
 
 def home(name):
     """Return the graph that a method is tried on."""
-    return "path" if facts_of(name).tree else "ring"
+    facts = facts_of(name)
+    return "complete" if facts.complete else "path" if facts.tree else "ring"
+
+
+def rule(name, graph):
+    """Return the rule of the weights that a method is tried with."""
+    facts = facts_of(name)
+    if graph == "crooked":
+        return "row-stochastic" if facts.row_stochastic else "column-stochastic"
+    return "lazy-metropolis" if (facts.least_eigenvalue or -1) > -0.5 else "metropolis"
+
+
+def admits(name, graph):
+    """Return whether the facts let a method run on a graph with that rule, said in other words."""
+    facts = facts_of(name)
+    if graph in DIRECTED and (facts.symmetric or facts.tree):
+        return False
+    if graph == "crooked" and facts.doubly_stochastic and facts.requests:
+        return False
+    if facts.tree and graph not in ("path", "star"):
+        return False
+    return graph == "complete" or not facts.complete
 
 
 EVERY = [
@@ -62,10 +83,12 @@ EVERY = [
 TALKING = [name for name in EVERY if facts_of(name).requests]
 PUSHING = [name for name in TALKING if not facts_of(name).doubly_stochastic]
 DIRECTED = {"exponential": 7, "crooked": 6}  # peers; crooked: some send to more, some receive more
+GRAPHS = ("ring", "star", "path", "complete", "hypercube", *DIRECTED)
 ON_GRAPHS = [
-    *((name, graph) for name in EVERY for graph in (home(name), "star")),
-    *((name, "exponential") for name in EVERY if not facts_of(name).symmetric),
-    *((name, "crooked") for name in PUSHING),
+    (name, graph)
+    for name in EVERY
+    for graph in dict.fromkeys((home(name), "star", *DIRECTED))
+    if admits(name, graph) and (graph != "crooked" or name in PUSHING)
 ]
 TUNED = [
     {},
@@ -94,6 +117,7 @@ class World:
 
     graph: topology.Topology
     schedule: topology.Static
+    weights: str
     model: Model
     data: list
     x0: np.ndarray
@@ -106,6 +130,11 @@ class World:
         X, y = self.data[peer]
         return Problem(self.model, X, y, seed=5, peer=peer, batch_size=BATCH)
 
+    def fit(self, algorithm):
+        """Return the method with what it takes from this network, if it goes with it."""
+        network = Network(self.graph, self.schedule.matrix(0), self.schedule, self.weights)
+        return composed(algorithm, network)
+
 
 def make(name, rounds=10, **section):
     """Return a fresh method, made as from an experiment file."""
@@ -115,8 +144,7 @@ def make(name, rounds=10, **section):
     table = {"rounds": rounds, "algorithm": {"name": name, **section}}
     if compressor:
         table["compression"] = {"name": compressor, **COMPRESSION.get(compressor, {})}
-    made = methods.build_algorithm(experiment_from(table))
-    return replace(made, **{key: GIVEN[key] for key in made.facts.given})
+    return methods.build_algorithm(experiment_from(table))
 
 
 def world(name, *, n=6, graph=None, flat=False, dtype="float32", seed=0):
@@ -126,11 +154,10 @@ def world(name, *, n=6, graph=None, flat=False, dtype="float32", seed=0):
     if graph == "crooked":
         arcs = [(i, (i + 1) % n) for i in range(n)] + [(0, j) for j in range(2, n)] + [(1, 4)]
         made = topology.Topology.from_networkx(nx.DiGraph(arcs), graph)
-        rows = facts_of(name).row_stochastic
-        weights = topology.mixing(made, "row-stochastic" if rows else "column-stochastic")
     else:
         made = topology.make_topology(graph, n)
-        weights = topology.mixing(made, "metropolis")
+    weights = rule(name, graph)
+    schedule = topology.Static(made, topology.mixing(made, weights))
     rng = np.random.default_rng(seed)
     model = Flat(dtype) if flat else Softmax((3,), 3, dtype=dtype)
     data = [
@@ -141,7 +168,7 @@ def world(name, *, n=6, graph=None, flat=False, dtype="float32", seed=0):
         for i in range(n)
     ]
     x0 = (2 + rng.normal(size=(n, model.size))).astype(dtype)
-    return World(made, topology.Static(made, weights), model, data, x0)
+    return World(made, schedule, weights, model, data, x0)
 
 
 def compressor_of(algorithm):
@@ -168,6 +195,7 @@ def start(where, algorithm):
 
 def play(where, algorithm, states, begin, end):
     """Play rounds on all peers in step; return the requests of each round."""
+    algorithm = where.fit(algorithm)
     problems = [where.problem(i) for i in range(where.n)]
     log = []
     for t in range(begin, end):
@@ -226,7 +254,7 @@ def bits(states):
 
 def engine(where, algorithm, rounds):
     """Return final states and each peer's Finished report, from the virtual engine."""
-    finished = {}
+    finished, algorithm = {}, where.fit(algorithm)
 
     def report(record):
         if isinstance(record, Finished):
@@ -280,13 +308,14 @@ def test_the_state_is_all_that_is_remembered(name, section):
 @pytest.mark.parametrize("name", EVERY)
 def test_requests_are_as_declared(name):
     where = world(name)
-    facts = make(name).facts  # options may ask for more than the class declares
-    log = play(where, make(name), start(where, make(name)), 0, 3)
+    made = where.fit(make(name))
+    facts = made.facts  # options may ask for more than the class declares
+    log = play(where, made, start(where, made), 0, 3)
     for asked in log:
         assert len(asked) == facts.requests
         for i in range(where.n):
             numbers = sum(array.size for requests in asked for array in each_message(requests[i]))
-            assert numbers == sum(make(name).sizes(where.model.size))
+            assert numbers == sum(made.sizes(where.model.size))
 
 
 def each_message(request):
@@ -301,11 +330,12 @@ def each_message(request):
 def test_traffic_is_as_declared(name, graph, dtype):
     """Payload bytes: vectors of P numbers and scalars, coded, to each receiver in each round."""
     where = world(name, graph=graph, n=5, dtype=dtype)
-    facts = make(name).facts
-    nbytes = sum(make(name).sizes(where.model.size))
+    made = where.fit(make(name))
+    facts = made.facts
+    nbytes = sum(made.sizes(where.model.size))
     nbytes *= np.dtype(dtype).itemsize
     if "+" in name:
-        size = compressor_of(make(name)).nbytes(where.model.size, np.dtype(dtype))
+        size = compressor_of(made).nbytes(where.model.size, np.dtype(dtype))
         assert size < where.model.size * np.dtype(dtype).itemsize
         nbytes = facts.vectors * size
     _, finished = engine(where, make(name), 4)
@@ -340,7 +370,7 @@ def test_without_gradients_the_mean_stays(name, graph, dtype, close):
     if not facts_of(name).keeps_mean:
         mean = x.mean(axis=0, dtype=np.float64)  # they agree, but without gradients not on the mean
     else:
-        averages = rounds * make(name).facts.requests
+        averages = rounds * where.fit(make(name)).facts.requests
         expected = {"rtol": close * max(1, averages / 15) * memory(found)}
         np.testing.assert_allclose(preserved(found), mean, **expected)
     before = np.linalg.norm(where.x0 - mean)
