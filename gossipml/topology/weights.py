@@ -222,15 +222,17 @@ def check_mixing(matrix: MixingMatrix, topology: Topology, rule: str = "own") ->
     """Raise TopologyError, naming peer and value, unless the matrix averages on this graph.
 
     It must be finite, vanish off the graph, have rows and columns that sum to 1, and be
-    symmetric where the graph is undirected. ``column-stochastic`` needs its columns only. Only
-    weights of the user's own (``rule="own"``) may be negative.
+    symmetric where the graph is undirected. ``column-stochastic`` and ``row-stochastic`` need
+    what they are called only. Only weights of the user's own (``rule="own"``) may be negative.
     """
     check_support(matrix, topology, rule)
     _check_entries(matrix, topology, rule)
-    _check_sums(matrix.column_sums, "column", topology, rule)
-    if rule == "column-stochastic":
+    if rule != "row-stochastic":
+        _check_sums(matrix.column_sums, "column", topology, rule)
+    if rule != "column-stochastic":
+        _check_sums(matrix.row_sums, "row", topology, rule)
+    if rule in ("column-stochastic", "row-stochastic"):
         return
-    _check_sums(matrix.row_sums, "row", topology, rule)
     if not topology.directed and (pair := matrix._asymmetry(TOLERANCE)):
         v, u = (repr(topology.ids[i]) for i in pair)
         raise TopologyError(
