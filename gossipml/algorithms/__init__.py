@@ -1,5 +1,6 @@
 """One file per method, each a generator round; see :mod:`gossipml.algorithms.base`."""
 
+from gossipml.algorithms.adaptive_gossip import AdaptiveGossip as AdaptiveGossip
 from gossipml.algorithms.base import (
     Algorithm as Algorithm,
 )
@@ -111,7 +112,7 @@ from gossipml.algorithms.relay_sgd import RelaySGD as RelaySGD
 ALGORITHMS: dict[str, type[Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
-        DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, ChebyshevSGD, DSGDm, QGDSGDm,
+        DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, AdaptiveGossip, ChebyshevSGD, DSGDm, QGDSGDm,
         NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT,
         ExactDiffusion, D2, EXTRA, LED,
         ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, SGP, PushDIGing, PushPull,

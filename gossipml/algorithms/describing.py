@@ -124,5 +124,7 @@ def sends(method: type[Algorithm]) -> str:
         return "nothing"
     if "gossip_steps" in options(method):
         return "1 vector for each of gossip_steps"
+    if "most" in options(method):
+        return "1 vector for each average, up to most"
     words = f"{vectors} vector{'s' * (vectors > 1)}"
     return f"{words} and {scalars} number{'s' * (scalars > 1)}" if scalars else words

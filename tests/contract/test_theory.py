@@ -152,6 +152,7 @@ CLOSED = {
     "sgp": lambda r, m: r.d_psgd(),  # where all degrees are equal
     "local-sgd": lambda r, m: r.local_sgd(m.local_steps),
     "multi-gossip": lambda r, m: r.d_psgd(P=np.linalg.matrix_power(r.W, m.gossip_steps)),
+    "adaptive-gossip": lambda r, m: r.d_psgd(P=np.linalg.matrix_power(r.W, m.averages())),
     "chebyshev-sgd": lambda r, m: r.d_psgd(P=r.chebyshev(m)),
     "dsgdm": lambda r, m: r.d_psgd(lr=LR / (1 - m.beta)),
     "qg-dsgdm": lambda r, m: r.d_psgd(),  # nothing moves any more, so m = 0

@@ -8,9 +8,11 @@ import pytest
 from gossipml.algorithms import (
     DPSGD,
     SGP,
+    AdaptiveGossip,
     AllReduce,
     ChebyshevGossip,
     ChebyshevSGD,
+    Cosine,
     Gossip,
     Momentum,
     MultiGossipSGD,
@@ -155,3 +157,35 @@ def test_all_reduce_is_training_on_all_data(make_bowls, on_engine):
         x = x - 0.4 * m
     np.testing.assert_allclose(found[0], x, rtol=1e-13)
     np.testing.assert_allclose(found[0], bowls.optimum, atol=1e-6)
+
+
+@pytest.mark.parametrize("distance", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("graph", ["ring", "hypercube", "complete"])
+def test_consensus_control_keeps_the_peers_as_close_as_asked(graph, distance, make_bowls, stacked):
+    """At the end, in units of how much their gradients differ, with no average too many."""
+    bowls = make_bowls(graph, n=16)
+    method = AdaptiveGossip(lr=0.3, distance=distance, most=99, **eigenvalues(bowls))
+    x = stacked(bowls, method, 400)
+    g = bowls.gradient(x)
+    apart, differ = (np.linalg.norm(v - v.mean(axis=0)) for v in (x, g))
+    assert apart <= distance * differ
+    k = method.averages()
+    assert method.facts.requests == k
+    if k > 1:  # one average less, and the bound is broken
+        rho = bowls.rho ** (k - 1)
+        assert 0.3 * rho / (1 - rho) > distance
+
+
+def test_consensus_control_takes_fewer_averages_as_the_rate_falls(make_bowls):
+    bowls = make_bowls("ring", n=16)
+    method = AdaptiveGossip(lr=0.3, lr_schedule=Cosine(100), most=20, **eigenvalues(bowls))
+    found = [method.at(t).averages() for t in range(101)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == method.facts.requests == 20
+    assert found[100] == 1
+    with pytest.raises(ConfigError, match="adaptive-gossip: lambda_2 and lambda_min are not set"):
+        AdaptiveGossip().averages()
+    with pytest.raises(ConfigError, match="algorithm.distance: found 0"):
+        AdaptiveGossip(distance=0)
+    with pytest.raises(ConfigError, match="algorithm.most: found 0"):
+        AdaptiveGossip(most=0)
