@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import gossipml
 from gossipml.algorithms import (
     DPSGD,
     SGP,
@@ -189,3 +190,14 @@ def test_consensus_control_takes_fewer_averages_as_the_rate_falls(make_bowls):
         AdaptiveGossip(distance=0)
     with pytest.raises(ConfigError, match="algorithm.most: found 0"):
         AdaptiveGossip(most=0)
+
+
+@pytest.mark.parametrize("engine", ["virtual", "stacked"])
+def test_plain_objects_are_told_the_eigenvalues_too(engine):
+    method = ChebyshevSGD(lr=0.1)
+    result = gossipml.simulate(
+        graph=gossipml.topology.ring(8), data="iris", algorithm=method, rounds=3, engine=engine
+    )
+    averages = 3  # 1/√(1 − λ2), rounded up
+    assert result.summary.payload_bytes_sent == 3 * averages * 16 * 15 * 4
+    assert method.gossip_steps == 0, "the object of the user stays as it was"
