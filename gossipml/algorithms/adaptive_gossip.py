@@ -54,6 +54,9 @@ class AdaptiveGossip(Descent):
             steps = self.averages()  # at the full rate: no round takes more
             declare(self, vectors=steps, requests=steps)
 
+    def largest(self, size: int) -> list[int]:
+        return [size]
+
     def averages(self) -> int:
         """Return k for the rate of this round."""
         if self.lambda_2 is None or self.lambda_min is None:

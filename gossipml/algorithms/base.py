@@ -184,6 +184,13 @@ class Algorithm(ABC):
         """
         return [size] * self.facts.vectors + [1] * self.facts.scalars
 
+    def largest(self, size: int) -> list[int]:
+        """Return the lengths of the arrays in the largest request: what a buffer has to hold.
+
+        All of a round, but for methods that ask several times and override it.
+        """
+        return self.sizes(size)
+
     def init(self, x0: Array) -> State:
         """Return the state before the first round, from the initial model ``(..., P)``."""
         return State(x=x0)

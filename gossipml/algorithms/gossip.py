@@ -40,6 +40,9 @@ class Gossip(Algorithm):
         check_least("gossip_steps", self.gossip_steps)
         declare(self, vectors=self.gossip_steps, requests=self.gossip_steps)
 
+    def largest(self, size: int) -> list[int]:
+        return [size]
+
     def round(self, s: State, problem: Objective) -> Round:
         s.x = yield from self.mix(s.x)
 

@@ -54,6 +54,9 @@ class PushPull(Algorithm):
     def init(self, x0: Array) -> State:
         return State(x=x0, y=np.zeros_like(x0), g=np.zeros_like(x0))
 
+    def largest(self, size: int) -> list[int]:
+        return [size]
+
     def round(self, s: State, problem: Objective) -> Round:
         g = problem.gradient(s.x)
         y, s.g = s.y + g - s.g, g

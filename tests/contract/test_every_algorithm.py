@@ -316,6 +316,8 @@ def test_requests_are_as_declared(name):
         for i in range(where.n):
             numbers = sum(array.size for requests in asked for array in each_message(requests[i]))
             assert numbers == sum(made.sizes(where.model.size))
+            sent = [sum(array.size for array in each_message(r[i])) for r in asked]
+            assert max(sent, default=0) <= sum(made.largest(where.model.size)) <= numbers
 
 
 def each_message(request):
