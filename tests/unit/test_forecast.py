@@ -57,7 +57,8 @@ def test_bytes_are_those_of_the_run(name, graph, dtype):
         pytest.skip(f"{name} does not run on {graph}")
     result = gossipml.simulate(given)
     made = assembly.build_topology(given)
-    tokens = sum(len(made.neighbours(i)) for i in range(made.n)) * ALGORITHMS[name].facts.requests
+    facts = assembly.build_parts(given).setups(given)[0].algorithm.facts  # as its options ask
+    tokens = sum(len(made.neighbours(i)) for i in range(made.n)) * facts.requests
     payload = found.bytes_total - given.rounds * tokens * wire.HEADER_SIZE
     assert payload == result.summary.payload_bytes_sent
     assert found.bytes_total <= result.summary.bytes_sent  # which has handshakes too
