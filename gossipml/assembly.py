@@ -18,6 +18,7 @@ from gossipml.composition import Network, composed
 from gossipml.errors import ConfigError, nearest
 from gossipml.methods import build_algorithm, compressor_on_the_wire, registered
 from gossipml.models import Model, make_model
+from gossipml.peer.pace import OwnPace, Wakeups, check_own_pace
 from gossipml.peer.setup import Agreement, PeerSetup
 from gossipml.shards import Shards, load_shards
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from gossipml.algorithms import Facts
     from gossipml.engines.stacked import Pace, StackSetup
-    from gossipml.experiment import Experiment
+    from gossipml.experiment import Experiment, ScheduleSection
     from gossipml.topology import Topology
 
 
@@ -48,11 +49,14 @@ class Parts:
             The parts do not go together, with the reason.
         """
         algorithm = composed(self.algorithm, self.network)
-        if experiment.schedule.kind != "sync":
-            raise ConfigError(
-                f"schedule.kind: found {experiment.schedule.kind!r}, which only the stacked engine "
-                'runs: gossipml simulate FILE --engine stacked; or use "sync"'
-            )
+        pace = _own_pace(experiment)
+        if pace is not None:
+            check_own_pace(pace.kind, algorithm, self.network.schedule)
+            if experiment.aggregation.rule != "mean":
+                raise ConfigError(
+                    f"aggregation.rule: found {experiment.aggregation.rule!r}, but schedule.kind = "
+                    f"{pace.kind!r} mixes by the weighted mean"
+                )
         x0 = initial_point(experiment, self.model)
         aggregator = registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
         agreement = Agreement(
@@ -84,6 +88,7 @@ class Parts:
                 aggregator=aggregator(),
                 timing=experiment.peer,
                 allow_isolation=allow_isolation,
+                pace=pace,
             )
             for i, (X, y) in sorted(self.shards.parts.items())
         ]
@@ -122,13 +127,34 @@ class Parts:
         )
 
 
+def _own_pace(experiment: Experiment) -> OwnPace | None:
+    """Return when peers of their own pace play; None where they play in step."""
+    section = experiment.schedule
+    if section.kind == "sync":
+        return None
+    return OwnPace(kind=section.kind, wakeups=_wakeups(section), staleness=section.staleness)
+
+
+def _wakeups(section: ScheduleSection) -> Wakeups:
+    return Wakeups(
+        interval_s=section.interval_ms / 1e3,
+        wake=section.wake,
+        stragglers=section.stragglers,
+        slowdown=section.slowdown,
+    )
+
+
 def _pace(experiment: Experiment, network: Network) -> Pace | None:
     """Return when peers play; None where they play in step."""
-    from gossipml.engines.stacked import Pace, Wakeups
+    from gossipml.engines.stacked import Pace
 
     section, conditions = experiment.schedule, experiment.network
     if section.kind == "sync":
         return None
+    if section.kind == "push":
+        raise ConfigError(
+            'schedule.kind: found "push", which the stacked engine has not; use --engine virtual'
+        )
     if conditions.bandwidth_mbps is not None:
         raise ConfigError(
             f"network.bandwidth_mbps: found beside schedule.kind = {section.kind!r}, whose "
@@ -143,12 +169,7 @@ def _pace(experiment: Experiment, network: Network) -> Pace | None:
         )
     return Pace(
         kind=section.kind,
-        wakeups=Wakeups(
-            interval_s=section.interval_ms / 1e3,
-            wake=section.wake,
-            stragglers=section.stragglers,
-            slowdown=section.slowdown,
-        ),
+        wakeups=_wakeups(section),
         staleness=section.staleness,
         latency_s=latency_ms / 1e3,
         jitter_s=conditions.jitter_ms / 1e3,

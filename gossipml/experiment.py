@@ -80,19 +80,18 @@ class AlgorithmSection(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
     """``[schedule]``: when a peer mixes."""
 
-    kind: Literal["sync", "async", "pairwise"] = "sync"
-    interval_ms: float = 100.0  # async, pairwise: mean time between two rounds of a peer
+    kind: Literal["sync", "async", "pairwise", "push"] = "sync"
+    interval_ms: float = 100.0  # not sync: mean time between two rounds of a peer
     wake: Literal["exponential", "constant", "lognormal"] = "exponential"  # its distribution
     stragglers: float = 0.0  # share of the peers that are slow
     slowdown: float = 10.0  # how many times longer a straggler takes
-    staleness: int = (
-        4  # async: use a neighbour's message while it has sent fewer than so many since
-    )
+    staleness: int = 4  # async: rounds that a neighbour's message counts for
 
     def __post_init__(self) -> None:
-        for name in ("interval_ms", "slowdown"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if not 0 <= self.interval_ms < math.inf:
+            raise ValueError(f"interval_ms is {self.interval_ms}, expected 0 or more")
+        if not 0 < self.slowdown < math.inf:
+            raise ValueError(f"slowdown is {self.slowdown}, expected a positive number")
         if not 0 <= self.stragglers <= 1:
             raise ValueError(f"stragglers is {self.stragglers}, expected 0 to 1")
         if self.staleness < 1:

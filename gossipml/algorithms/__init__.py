@@ -101,6 +101,8 @@ from gossipml.algorithms.optimizers import (
 from gossipml.algorithms.optimizers import (
     Optimizer as Optimizer,
 )
+from gossipml.algorithms.own_pace import ADPSGD as ADPSGD
+from gossipml.algorithms.own_pace import GossipLearning as GossipLearning
 from gossipml.algorithms.power_gossip import PowerGossip as PowerGossip
 from gossipml.algorithms.problem import BlockProblem as BlockProblem
 from gossipml.algorithms.problem import Problem as Problem
@@ -115,7 +117,8 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, AdaptiveGossip, ChebyshevSGD, DSGDm, QGDSGDm,
         NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT,
         ExactDiffusion, D2, EXTRA, LED,
-        ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, SGP, PushDIGing, PushPull,
+        ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, ADPSGD, GossipLearning,
+        SGP, PushDIGing, PushPull,
         Gossip, ChebyshevGossip, ChocoGossip, PushSum, AllReduce, Isolated, Centralised,
     )
 }  # fmt: skip

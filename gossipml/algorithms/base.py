@@ -99,7 +99,10 @@ def exchange(edges: Array) -> Exchange:
 
 
 class Objective(Protocol):
-    """What a round may ask of the peer's own data."""
+    """What a round may ask of the peer's own data, and of its pace."""
+
+    speed: Array
+    """Rounds that this peer plays for each round of the run, ``(..., 1)``; 1 in step."""
 
     def gradient(self, x: Array) -> Array:
         """Return the gradient at ``x`` on this peer's next minibatch."""

@@ -44,6 +44,7 @@ class Problem:
         self.round = 0
         self.draws = 0
         self.gradients = 0  # computed so far
+        self.speed = np.ones(1)
 
     def begin(self, round: int) -> None:
         """Start a round: its draws depend on nothing that came before."""
@@ -106,6 +107,7 @@ class BlockProblem:
         self.round: int | NDArray[np.int64] = 0
         self.draws = 0
         self.gradients = 0  # computed so far by each peer
+        self.speed = np.ones((len(peers), 1))
 
     def begin(self, round: int | NDArray[np.int64]) -> None:
         """Start a round; an array (k,) if the peers are not all in the same one."""

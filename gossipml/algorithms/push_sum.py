@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gossipml.algorithms.base import Algorithm, Facts, State, push
+from gossipml.errors import ConfigError
 
 if TYPE_CHECKING:
     from gossipml.algorithms.base import Array, Objective, Round
@@ -23,14 +24,29 @@ class SGP(Algorithm):
     know who sends to others. Σ u_i is kept and Σ w_i = n; w_i makes up for the peers that
     receive more than others. It runs on any strongly connected graph, and ends at a distance
     O(η) from the optimum as D-PSGD does. A lost message is lost mass.
+
+    Attributes
+    ----------
+    floor : float
+        x moves by η g / w, so a peer whose w is below ``floor`` takes a step that is smaller in
+        proportion. It matters where peers do not keep step; 0 never does so, as in the paper.
     """
 
     name: ClassVar[str] = "sgp"
     facts: ClassVar[Facts] = Facts(doubly_stochastic=False, tolerates_loss=False, scalars=1)
 
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1:
+            raise ConfigError(f"algorithm.floor: found {self.floor}, expected a number from 0 to 1")
+
     def init(self, x0: Array) -> State:
         return State(x=x0, u=x0.copy(), w=np.ones((*x0.shape[:-1], 1), x0.dtype))
 
     def round(self, s: State, problem: Objective) -> Round:
-        s.u, s.w = yield push(s.u - self.lr * problem.gradient(s.x), s.w)
+        step = self.lr * problem.gradient(s.x)
+        if self.floor:
+            step = np.minimum(s.w / s.w.dtype.type(self.floor), 1) * step
+        s.u, s.w = yield push(s.u - step, s.w)
         s.x = s.u / s.w

@@ -53,6 +53,8 @@ class Links:
         Random number of this process, so that neighbours tell a restart from a reconnect.
     report : callable
         Told of links that come up, go down or are given up.
+    make_link : callable
+        The class of the edges.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Links:
         *,
         incarnation: int,
         report: Callable[[Report], None],
+        make_link: Callable[..., Link] = Link,
     ) -> None:
         self.setup, self.network, self.report = setup, network, report
         self.timing = setup.timing
@@ -69,7 +72,7 @@ class Links:
         self.round = 0
         self.started = trio.current_time()
         self.links = {
-            j: Link(j, setup.ids[j], deadline=self.started + self.timing.connect_timeout_s)
+            j: make_link(j, setup.ids[j], deadline=self.started + self.timing.connect_timeout_s)
             for j in setup.schedule.neighbours(setup.index)
         }
         self._by_id = {link.id: link for link in self.links.values()}

@@ -191,11 +191,21 @@ class Neighbourhood:
             body = link.take(turn)
             if body is None or not len(body):
                 continue
-            try:
-                vectors[link.neighbour] = self.compressor.decode(body, like)
-            except ValueError as error:
-                self.links.give_up(link, f"sent a wrong message in round {turn[0]}: {error}")
+            vector = self._decoded(link, body, like)
+            if vector is not None:
+                vectors[link.neighbour] = vector
         return vectors
+
+    def _decoded(
+        self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]
+    ) -> Array | None:
+        """Return a message as one flat vector; None, and the neighbour is lost, if it is wrong."""
+        try:
+            return self.compressor.decode(memoryview(body), like)
+        except ValueError as error:
+            round = self.links.round
+            self.links.give_up(link, f"sent a wrong message in round {round}: {error}")
+            return None
 
     async def _gather(self, turn: Turn) -> None:
         """Wait until every neighbour's message of this turn is here or will not come."""

@@ -8,6 +8,7 @@ their weight back on itself.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,10 @@ import trio
 from gossipml import wire
 from gossipml.algorithms.playing import advance, blame, bound, check_model, start
 from gossipml.errors import DivergedError
+from gossipml.peer.link import Link
 from gossipml.peer.links import Links
+from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
+from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
@@ -77,11 +81,20 @@ class Peer:
         DivergedError
             The parameters are no longer finite.
         """
-        links = Links(self.setup, self.network, incarnation=self.incarnation, report=self.report)
-        self._neighbourhood = Neighbourhood(self.setup, links, self.network)
+        kind = self.setup.pace.kind if self.setup.pace else "sync"
+        neighbourhood_of, make_link = _KINDS[kind]
+        links = Links(
+            self.setup, self.network, incarnation=self.incarnation, report=self.report,
+            make_link=partial(make_link, **_numbers(self.setup)) if kind == "push" else make_link,
+        )  # fmt: skip
+        neighbourhood = neighbourhood_of(self.setup, links, self.network)
+        self._neighbourhood = neighbourhood
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
-            rounds = await self._play(links, self._neighbourhood)
+            if isinstance(neighbourhood, Loose):
+                rounds = await self._play_at_own_pace(links, neighbourhood)
+            else:
+                rounds = await self._play(links, neighbourhood)
             await self._part(links)
             nursery.cancel_scope.cancel()
         return self._outcome(links, rounds)
@@ -110,9 +123,45 @@ class Peer:
         links.tell("finished", detail=f"after {setup.rounds} rounds")
         return setup.rounds
 
-    async def _round(self, neighbourhood: Neighbourhood, t: int) -> None:
+    async def _play_at_own_pace(self, links: Links, neighbourhood: Loose) -> int:
+        """Play whenever this peer's clock says, until the run's time is over.
+
+        A round of the run lasts as long as the mean time between two rounds of a peer; without
+        any such time, a peer plays as fast as it can, and counts its own.
+        """
+        setup, pace = self.setup, self.setup.pace
+        assert pace is not None
+        await self._evaluate(links, 0)
+        await neighbourhood.assemble()
+        begin, interval = trio.current_time(), pace.wakeups.interval_s
+        moments = pace.moments(setup.seed, setup.index)
+        played = measured = now = 0
+        while now < setup.rounds:
+            end = setup.rounds * interval
+            await neighbourhood.sleep_until(begin + min(moments.due, end))
+            elapsed = trio.current_time() - begin
+            # The sum of many floats may fall just short of the end that it is meant to reach.
+            now = played if not interval else int(elapsed / interval * (1 + 1e-12))
+            links.round = min(now, setup.rounds)
+            for due in range(measured + 1, links.round + 1):
+                if due % setup.evaluate_every == 0 or due == setup.rounds:
+                    await self._evaluate(links, due)
+            measured = links.round
+            if self.stopping:
+                links.tell("stopping", detail=f"after {links.round} rounds")
+                return links.round
+            if now < setup.rounds:
+                if elapsed >= moments.due - 1e-9:  # the clock rounds
+                    moments.advance()
+                setup.problem.speed[:] = (played + 1) / (now + 1)
+                await self._round(neighbourhood, played, at=now)
+                played += 1
+        links.tell("finished", detail=f"played {played} rounds in the time of {setup.rounds}")
+        return setup.rounds
+
+    async def _round(self, neighbourhood: Neighbourhood, t: int, *, at: int | None = None) -> None:
         self.setup.problem.begin(t)
-        algorithm = bound(self.setup.algorithm.at(t), self.setup.problem)
+        algorithm = bound(self.setup.algorithm.at(t if at is None else at), self.setup.problem)
         if algorithm.facts.compresses:  # it knows the codes of what it made in this round
             neighbourhood.compressor = getattr(algorithm, "compress")  # noqa: B009
         steps = start(algorithm, self.state, self.setup.problem)
@@ -196,6 +245,20 @@ class Peer:
         return Outcome(
             state=self.state, rounds=rounds, lost=lost, stopped=rounds < self.setup.rounds
         )
+
+
+_KINDS: dict[str, tuple[type[Neighbourhood], type[Link]]] = {
+    "sync": (Neighbourhood, Link),
+    "async": (Mail, NewestLink),
+    "pairwise": (Meetings, MeetingLink),
+    "push": (Shares, ShareLink),
+}
+
+
+def _numbers(setup: PeerSetup) -> dict[str, Any]:
+    """Return what a share consists of."""
+    size = sum(setup.algorithm.sizes(setup.x0.size))
+    return {"dtype": setup.x0.dtype.name, "size": size}
 
 
 def model_sha256(x: Array) -> str:

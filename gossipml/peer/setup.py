@@ -14,6 +14,7 @@ from gossipml.compression import Compressor, Identity
 
 if TYPE_CHECKING:
     from gossipml.algorithms import Algorithm, Problem, State
+    from gossipml.peer.pace import OwnPace
     from gossipml.topology import Schedule
 
 Array: TypeAlias = NDArray[Any]
@@ -71,6 +72,7 @@ class PeerSetup:
     aggregator: Aggregator = field(default_factory=Mean)
     timing: Timing = field(default_factory=Timing)
     allow_isolation: bool = False
+    pace: OwnPace | None = None  # None: in step with the neighbours
 
     @property
     def id(self) -> str:
@@ -80,7 +82,7 @@ class PeerSetup:
     @property
     def max_body(self) -> int:
         """The largest DATA body that the algorithm may send, in bytes."""
-        sizes = self.algorithm.sizes(self.x0.size) or [self.x0.size]
+        sizes = self.algorithm.largest(self.x0.size) or [self.x0.size]
         return self.compressor.max_nbytes(sizes, self.x0.dtype)
 
 

@@ -197,7 +197,7 @@ UNBUILDABLE = [
     ("algorithm.optimizer=adm", "algorithm.optimizer: unknown name 'adm'; did you mean 'adam'?"),
     ("algorithm.optimizer={name='momentum',bet=1}", "algorithm.optimizer.bet: unknown key; did"),
     ("algorithm.optimizer={name='momentum',beta=1}", "algorithm.optimizer.beta: found 1.0, expec"),
-    ("compression.name=zip", "compression.name: unknown name 'zip'; known: none, top-k"),
+    ("compression.name=zip", "compression.name: unknown name 'zip'; known: bf16, fp16, int8, "),
     ("compression.nam=none", "compression.nam: unknown key; did you mean 'name'?"),
     ("compression.name=top-k", "compression.name: found 'top-k', but local-sgd sends its model"),
     ("aggregation.rule=sum", "aggregation.rule: unknown name 'sum'; known: mean"),

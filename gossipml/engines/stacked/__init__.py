@@ -8,7 +8,7 @@ from gossipml.engines.stacked.memory import check_memory, needed_bytes
 from gossipml.engines.stacked.probe import check_stackable
 from gossipml.engines.stacked.running import run_stacked
 from gossipml.engines.stacked.setup import Checkpoint, Pace, StackedEnds, StackSetup
-from gossipml.engines.stacked.wakeups import Wakeups
+from gossipml.peer.pace import Wakeups
 
 __all__ = [
     "Checkpoint",

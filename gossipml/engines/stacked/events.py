@@ -21,6 +21,7 @@ from gossipml.engines.stacked.setup import Checkpoint
 from gossipml.engines.stacked.stack import Stack
 from gossipml.engines.stacked.wakeups import Alarm, lone_batches, pair_batches
 from gossipml.errors import ConfigError
+from gossipml.peer.pace import check_own_pace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -185,6 +186,7 @@ class Group:
         self.state = State(**{name: array[peers] for name, array in stack.state.items()})
         self.problem = stack.setup.problem(peers)
         self.problem.begin(stack._played[peers])
+        self.problem.speed = (stack._played[peers, None] + 1) / (round + 1)
         self._steps: Round | None = None
 
     def start(self) -> Request | None:
@@ -296,22 +298,13 @@ def _arrays(request: Request) -> tuple[Array, ...]:
 
 def check_pace(setup: StackSetup) -> None:
     """Raise ConfigError if the method or the graph's schedule cannot run at the peers' own pace."""
-    pace, facts = setup.pace, setup.algorithm.facts
+    pace = setup.pace
     assert pace is not None
-    name = setup.algorithm.name or type(setup.algorithm).__name__
-    key = f"schedule.kind: found {pace.kind!r}, but"
-    if not getattr(setup.schedule, "static", True):
-        raise ConfigError(
-            f'{key} the topology changes by rounds, which this schedule has not; use "sync"'
-        )
+    if pace.wakeups.interval_s == 0:
+        raise ConfigError("schedule.interval_ms: found 0, but simulated time passes by it only")
+    check_own_pace(pace.kind, setup.algorithm, setup.schedule)
     if pace.kind == "pairwise":
-        if facts.static:
-            raise ConfigError(f"{key} {name} needs the same mixing weights throughout")
         return
-    if not facts.tolerates_loss:
-        raise ConfigError(f'{key} {name} needs every message, each once; use "sync"')
-    if facts.requests > 1:
-        raise ConfigError(f'{key} {name} waits {facts.requests} times a round; use "sync"')
     if not isinstance(setup.aggregator, Mean):
         raise ConfigError(
             f'aggregation.rule: found {setup.aggregator.name!r}, but schedule.kind = "async" '

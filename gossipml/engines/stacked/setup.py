@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gossipml.algorithms import Algorithm
-    from gossipml.engines.stacked.wakeups import Wakeups
     from gossipml.models import Model
+    from gossipml.peer.pace import Wakeups
     from gossipml.topology import Schedule
 
 Array = NDArray[Any]

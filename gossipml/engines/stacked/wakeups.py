@@ -5,68 +5,19 @@ Nothing here depends on the models: times and partners are functions of the seed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from gossipml import seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from gossipml.peer.pace import Wakeups
+
     Index = NDArray[np.int64]
     Numbers = NDArray[np.float64]
-
-_SIGMA = 0.5  # of the logarithm of lognormal times
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wakeups:
-    """How often peers wake.
-
-    Parameters
-    ----------
-    interval_s
-        Mean time between two wake-ups of a peer that is no straggler.
-    wake
-        Distribution of that time: ``exponential`` makes a Poisson process of each peer;
-        ``constant`` peers start at a random phase.
-    stragglers
-        Share of the peers that are slow.
-    slowdown
-        How many times longer a straggler takes.
-    """
-
-    interval_s: float
-    wake: Literal["exponential", "constant", "lognormal"] = "exponential"
-    stragglers: float = 0.0
-    slowdown: float = 1.0
-
-    def means(self, seed: int, n: int) -> Numbers:
-        """Return the mean time between wake-ups of each of n peers, in seconds."""
-        drawn = seeds.uniforms(seeds.stream(seed, "straggler", np.arange(n)), 1)[:, 0]
-        return np.where(drawn < self.stragglers, self.slowdown, 1.0) * self.interval_s
-
-    def first(self, seed: int, means: Numbers) -> Numbers:
-        """Return when each peer first wakes."""
-        if self.wake != "constant":
-            return self.pauses(seed, means, np.arange(len(means)), np.int64(0))
-        start = seeds.stream(seed, "phase", np.arange(len(means)))
-        return np.asarray(means * seeds.uniforms(start, 1)[:, 0])
-
-    def pauses(self, seed: int, means: Numbers, peers: Index, counts: Index | np.int64) -> Numbers:
-        """Return how long some peers sleep before their wake-ups of these numbers."""
-        mean = means[peers]
-        if self.wake == "constant":
-            return np.asarray(mean)
-        drawn = seeds.uniforms(seeds.stream(seed, "wake", peers, counts), 2)
-        if self.wake == "exponential":
-            return np.asarray(-np.log1p(-drawn[:, 0]) * mean)
-        normal = np.sqrt(-2 * np.log1p(-drawn[:, 0])) * np.cos(2 * np.pi * drawn[:, 1])
-        return np.asarray(np.exp(_SIGMA * normal - _SIGMA**2 / 2) * mean)
 
 
 class Alarm:

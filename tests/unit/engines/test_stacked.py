@@ -277,10 +277,17 @@ def test_what_does_not_go_together_is_refused(sections, message):
         simulate(experiment_from({**base, **sections}), engine="stacked")
 
 
-def test_other_engines_refuse_what_only_a_stack_runs():
-    given = experiment_from({"data": {"source": "iris"}, "schedule": {"kind": "async"}})
-    with pytest.raises(ConfigError, match=r"schedule.kind: found 'async'.*--engine stacked"):
-        simulate(given)
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ({"kind": "push"}, "which the stacked engine has not; use --engine virtual"),
+        ({"kind": "async", "interval_ms": 0}, "schedule.interval_ms: found 0"),
+    ],
+)
+def test_what_other_engines_run_is_refused(schedule, message):
+    given = experiment_from({"data": {"source": "iris"}, "schedule": schedule})
+    with pytest.raises(ConfigError, match=message):
+        simulate(given, engine="stacked")
 
 
 def test_more_peers_than_are_measured():
