@@ -18,6 +18,7 @@ from gossipml.composition import Network, composed
 from gossipml.errors import ConfigError, nearest
 from gossipml.methods import build_algorithm, compressor_on_the_wire, registered
 from gossipml.models import Model, make_model
+from gossipml.peer.account import Account
 from gossipml.peer.pace import OwnPace, Wakeups, check_own_pace
 from gossipml.peer.setup import Agreement, PeerSetup
 from gossipml.shards import Shards, load_shards
@@ -132,7 +133,13 @@ def _own_pace(experiment: Experiment) -> OwnPace | None:
     section = experiment.schedule
     if section.kind == "sync":
         return None
-    return OwnPace(kind=section.kind, wakeups=_wakeups(section), staleness=section.staleness)
+    account = Account(strategy=section.account, capacity=section.capacity, spend=section.spend)
+    return OwnPace(
+        kind=section.kind,
+        wakeups=_wakeups(section),
+        staleness=section.staleness,
+        account=account,
+    )
 
 
 def _wakeups(section: ScheduleSection) -> Wakeups:
@@ -151,9 +158,10 @@ def _pace(experiment: Experiment, network: Network) -> Pace | None:
     section, conditions = experiment.schedule, experiment.network
     if section.kind == "sync":
         return None
-    if section.kind == "push":
+    if section.kind == "push" or section.kind == "tokens":
         raise ConfigError(
-            'schedule.kind: found "push", which the stacked engine has not; use --engine virtual'
+            f"schedule.kind: found {section.kind!r}, which the stacked engine has not; "
+            "use --engine virtual"
         )
     if conditions.bandwidth_mbps is not None:
         raise ConfigError(

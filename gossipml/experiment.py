@@ -80,12 +80,15 @@ class AlgorithmSection(msgspec.Struct, frozen=True, kw_only=True):
 class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
     """``[schedule]``: when a peer mixes."""
 
-    kind: Literal["sync", "async", "pairwise", "push"] = "sync"
+    kind: Literal["sync", "async", "pairwise", "push", "tokens"] = "sync"
     interval_ms: float = 100.0  # not sync: mean time between two rounds of a peer
     wake: Literal["exponential", "constant", "lognormal"] = "exponential"  # its distribution
     stragglers: float = 0.0  # share of the peers that are slow
     slowdown: float = 10.0  # how many times longer a straggler takes
-    staleness: int = 4  # async: rounds that a neighbour's message counts for
+    staleness: int = 20  # async: rounds that a neighbour's message counts for
+    account: Literal["proactive", "simple", "generalised", "randomised"] = "randomised"  # tokens
+    capacity: int = 20  # tokens: that an account holds at most
+    spend: int = 10  # tokens: with so many, a useful message is answered by one
 
     def __post_init__(self) -> None:
         if not 0 <= self.interval_ms < math.inf:
@@ -96,6 +99,12 @@ class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"stragglers is {self.stragglers}, expected 0 to 1")
         if self.staleness < 1:
             raise ValueError(f"staleness is {self.staleness}, expected 1 or more")
+        if self.capacity < 1:
+            raise ValueError(f"capacity is {self.capacity}, expected 1 or more")
+        if not 1 <= self.spend <= self.capacity:
+            raise ValueError(f"spend is {self.spend}, expected 1 to capacity = {self.capacity}")
+        if self.kind == "tokens" and self.interval_ms == 0:
+            raise ValueError("interval_ms is 0, expected more: tokens come with time")
 
 
 class CompressionSection(msgspec.Struct, frozen=True, kw_only=True):

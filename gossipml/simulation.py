@@ -20,6 +20,7 @@ from gossipml.experiment import (
     Experiment,
     ModelSection,
     TopologySection,
+    experiment_from,
     load_experiment,
 )
 from gossipml.models import Model
@@ -65,6 +66,7 @@ def simulate(
     partition_options: Mapping[str, Any] | None = None,
     test_fraction: float = 0.2,
     weights: str | None = None,
+    schedule: Mapping[str, Any] | None = None,
     evaluate_every: int = 10,
     name: str = "simulation",
     out: Path | str | None = None,
@@ -92,6 +94,8 @@ def simulate(
         As in an experiment file; ``batch_size=None`` takes full local gradients.
     partition_options : mapping, optional
         Options of the partition, such as ``{"alpha": 0.3}`` for ``dirichlet``.
+    schedule : mapping, optional
+        When peers mix, as the section ``[schedule]`` of a file: ``{"kind": "async"}``.
     out, runs : path, optional
         Keep a run folder: this one, or a new numbered one in ``runs``.
     listen : callable
@@ -143,6 +147,7 @@ def simulate(
                 name=algorithm if isinstance(algorithm, str) else _name(algorithm),
                 batch_size="full" if batch_size is None else batch_size,
             ),
+            schedule=experiment_from({"schedule": dict(schedule or {})}).schedule,
         )
         _check_objects(graph, model, algorithm)
         parts = _parts_of_objects(given, graph, data, model, algorithm)

@@ -102,6 +102,7 @@ from gossipml.algorithms.optimizers import (
     Optimizer as Optimizer,
 )
 from gossipml.algorithms.own_pace import ADPSGD as ADPSGD
+from gossipml.algorithms.own_pace import SWIFT as SWIFT
 from gossipml.algorithms.own_pace import GossipLearning as GossipLearning
 from gossipml.algorithms.power_gossip import PowerGossip as PowerGossip
 from gossipml.algorithms.problem import BlockProblem as BlockProblem
@@ -117,7 +118,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         DPSGD, DPSGDCTA, LocalSGD, MultiGossipSGD, AdaptiveGossip, ChebyshevSGD, DSGDm, QGDSGDm,
         NoLoCo, DiLoCoGossip, GradientTracking, DIGing, MomentumTracking, KGT,
         ExactDiffusion, D2, EXTRA, LED,
-        ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, ADPSGD, GossipLearning,
+        ChocoSGD, DeepSqueeze, LEAD, BEER, PowerGossip, RelaySGD, ADPSGD, SWIFT, GossipLearning,
         SGP, PushDIGing, PushPull,
         Gossip, ChebyshevGossip, ChocoGossip, PushSum, AllReduce, Isolated, Centralised,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gossipml.algorithms.base import Algorithm, Facts, average
+from gossipml.errors import ConfigError
 
 if TYPE_CHECKING:
     from gossipml.algorithms.base import Array, Objective, Round, State
@@ -40,6 +41,41 @@ class ADPSGD(Algorithm):
             step = step / np.maximum(problem.speed, _SLOWEST).astype(s.x.dtype)
         (mixed,) = yield average(s.x)
         s.x = mixed - step
+
+
+@dataclass(kw_only=True)
+class SWIFT(Algorithm):
+    """x_i ← x_i + κ_i (Σ_j w_ij x_j − x_i) − (η / p_i) g_i with the newest x_j that are there.
+
+    Bornstein, Rabbani, Wang, Bedi, Huang 2022 (SWIFT), arXiv:2210.14026, for
+    ``schedule.kind = "async"``: nobody waits for anybody. A peer that plays p_i times as often
+    as the others pulls them p_i times as often too, so W keeps the mean only if each turn counts
+    for less: κ_i = min(1, c / p_i) makes p_i κ_i w_ij symmetric for all that play c times a round
+    or more, which is what the paper's choice of weights by influence is for.
+
+    Attributes
+    ----------
+    slowest : float
+        c, from above 0 to 1. The smaller, the slower the peers that are made up for, and the
+        less the others mix in one turn.
+    """
+
+    name: ClassVar[str] = "swift"
+    facts: ClassVar[Facts] = Facts()
+
+    slowest: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.slowest <= 1:
+            raise ConfigError(
+                f"algorithm.slowest: found {self.slowest}, expected a number above 0, at most 1"
+            )
+
+    def round(self, s: State, problem: Objective) -> Round:
+        speed = np.maximum(problem.speed, _SLOWEST).astype(s.x.dtype)
+        step = self.lr / speed * problem.gradient(s.x)
+        (mixed,) = yield average(s.x)
+        s.x = s.x + np.minimum(self.slowest / speed, 1) * (mixed - s.x) - step
 
 
 @dataclass(kw_only=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from gossipml import seeds
 from gossipml.errors import ConfigError
+from gossipml.peer.account import Account
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,16 +78,20 @@ class OwnPace:
     kind
         ``async``: it mixes with the newest message of each neighbour. ``pairwise``: it meets
         one neighbour at a time, and both average. ``push``: it sends shares of what it has, and
-        adds up the shares that come.
+        adds up the shares that come. ``tokens``: it plays when a message comes, and sends one
+        to a neighbour when its account lets it.
     wakeups
-        When it plays.
+        When it plays; ``tokens``: when it earns a token.
     staleness
         ``async``: a message counts for so many rounds of its receiver.
+    account
+        ``tokens``: when it spends them.
     """
 
-    kind: Literal["async", "pairwise", "push"]
+    kind: Literal["async", "pairwise", "push", "tokens"]
     wakeups: Wakeups
-    staleness: int = 4
+    staleness: int = 20
+    account: Account = field(default_factory=Account)
 
     def moments(self, seed: int, peer: int) -> Moments:
         """Return when this peer plays."""
@@ -129,11 +134,22 @@ def check_own_pace(kind: str, algorithm: Algorithm, schedule: Schedule) -> None:
                 f'{key} {name} does not push plain sums; use algorithm.name = "sgp" or "push-sum"'
             )
         return
-    if facts.edgewise or (facts.static and kind == "pairwise"):
+    if kind == "tokens" and not facts.requests:
+        raise idle(algorithm)
+    if facts.edgewise or (facts.static and kind != "async"):
         raise ConfigError(f"{key} {name} needs the same mixing weights throughout")
     if pushes:
         raise ConfigError(f'{key} {name} pushes its messages; use "push" or "sync"')
-    if kind == "async" and not facts.tolerates_loss:
+    if kind != "pairwise" and not facts.tolerates_loss:
         raise ConfigError(f'{key} {name} needs every message, each once; use "sync"')
     if facts.requests > 1:
         raise ConfigError(f'{key} {name} waits {facts.requests} times a round; use "sync"')
+
+
+def idle(algorithm: Algorithm) -> ConfigError:
+    """Return what to say of a method that asks for nothing, where messages set the pace."""
+    name = algorithm.name or type(algorithm).__name__
+    return ConfigError(
+        f'schedule.kind: found "tokens", which plays a round for each message, but {name} averages '
+        'nothing; use "sync"'
+    )

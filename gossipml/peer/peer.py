@@ -22,8 +22,10 @@ from gossipml.peer.links import Links
 from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
 from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
+from gossipml.peer.pace import idle
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
+from gossipml.peer.tokens import LetterLink, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +93,9 @@ class Peer:
         self._neighbourhood = neighbourhood
         async with trio.open_nursery() as nursery:
             nursery.start_soon(links.run)
-            if isinstance(neighbourhood, Loose):
+            if isinstance(neighbourhood, Tokens):
+                rounds = await self._play_on_receipt(links, neighbourhood)
+            elif isinstance(neighbourhood, Loose):
                 rounds = await self._play_at_own_pace(links, neighbourhood)
             else:
                 rounds = await self._play(links, neighbourhood)
@@ -159,7 +163,45 @@ class Peer:
         links.tell("finished", detail=f"played {played} rounds in the time of {setup.rounds}")
         return setup.rounds
 
-    async def _round(self, neighbourhood: Neighbourhood, t: int, *, at: int | None = None) -> None:
+    async def _play_on_receipt(self, links: Links, neighbourhood: Tokens) -> int:
+        """Play whenever a message comes, until the run's time is over."""
+        await self._evaluate(links, 0)
+        await neighbourhood.assemble()
+        played = 0
+
+        async def play() -> None:
+            nonlocal played
+            while True:
+                self.setup.problem.speed[:] = (played + 1) / (links.round + 1)
+                if not await self._round(neighbourhood, played, at=links.round):
+                    raise idle(self.setup.algorithm)  # or it would never end
+                played += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(play)
+            rounds = await self._measure_in_time(links, neighbourhood)
+            nursery.cancel_scope.cancel()
+        links.tell(
+            "stopping" if self.stopping else "finished",
+            detail=f"played {played} rounds in the time of {rounds}",
+        )
+        return rounds
+
+    async def _measure_in_time(self, links: Links, neighbourhood: Loose) -> int:
+        """Evaluate as the rounds of the run pass by; return how many did."""
+        setup, begin = self.setup, trio.current_time()
+        assert setup.pace is not None
+        for due in range(1, setup.rounds + 1):
+            await neighbourhood.sleep_until(begin + due * setup.pace.wakeups.interval_s)
+            if self.stopping:
+                return due - 1
+            links.round = due
+            if due % setup.evaluate_every == 0 or due == setup.rounds:
+                await self._evaluate(links, due)
+        return setup.rounds
+
+    async def _round(self, neighbourhood: Neighbourhood, t: int, *, at: int | None = None) -> int:
+        """Play a round; return how many requests it made."""
         self.setup.problem.begin(t)
         algorithm = bound(self.setup.algorithm.at(t if at is None else at), self.setup.problem)
         if algorithm.facts.compresses:  # it knows the codes of what it made in this round
@@ -174,7 +216,7 @@ class Peer:
                 raise blame(self.setup.algorithm, error, t) from error
             if request is None:
                 check_model(self.setup.algorithm, self.state, self.setup.x0, t)
-                return
+                return index
             answer = await neighbourhood.resolve((t, index), request)
             index += 1
 
@@ -252,6 +294,7 @@ _KINDS: dict[str, tuple[type[Neighbourhood], type[Link]]] = {
     "async": (Mail, NewestLink),
     "pairwise": (Meetings, MeetingLink),
     "push": (Shares, ShareLink),
+    "tokens": (Tokens, LetterLink),
 }
 
 

@@ -244,6 +244,7 @@ class Mail:
         self.receivers = np.bincount(matrix.indices, minlength=n) - 1
         self.senders = np.diff(matrix.indptr) - 1
         self.touched = _both_ways(matrix.indptr, matrix.indices, n)
+        self._means = pace.wakeups.means(setup.seed, n)
 
     def exchange(self, peers: Index, times: Array, sent: list[Array]) -> list[Array]:
         """Send these peers' messages, and return the weighted means of what each has received.
@@ -275,8 +276,10 @@ class Mail:
     def _newest(self, receiver: Index, sender: Index, now: Array, latency_s: Array) -> Index:
         """Return the number of the newest message that has arrived; -1 for none."""
         newest = self.sent[sender] - 1
+        oldest = now - self.pace.staleness * self._means[receiver]
         if self.pace.history == 1:
-            return newest
+            fresh = self.sent_at[0, sender] > oldest  # never sent is never fresh
+            return np.where(fresh & (newest >= 0), newest, -1)
         found = np.full(len(sender), -1, np.int64)
         for _ in range(self.pace.history):
             open_ = np.flatnonzero((found < 0) & (newest >= 0))
@@ -286,6 +289,7 @@ class Mail:
             sent_at = self.sent_at[number % self.pace.history, j]
             arrival = sent_at + latency_s[open_] + drawn[:, 0] * self.pace.jitter_s
             here = (arrival <= now[open_]) & (drawn[:, 1] >= self.pace.loss)
+            here &= arrival > oldest[open_]
             found[open_[here]] = number[here]
             newest -= 1
         return found

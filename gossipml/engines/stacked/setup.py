@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +37,7 @@ class Pace:
     wakeups
         When peers wake.
     staleness
-        ``async``: a message counts while its sender has sent fewer than so many since.
+        ``async``: a message counts for so many rounds of its receiver, by its mean pace.
     latency_s
         Delay of a message, one for each entry of the mixing matrix.
     jitter_s, loss
@@ -52,9 +53,16 @@ class Pace:
 
     @property
     def history(self) -> int:
-        """How many messages of each peer to keep: one, where the newest is there at once."""
-        immediate = not (self.loss or self.jitter_s or self.latency_s.any())
-        return 1 if immediate or self.kind == "pairwise" else self.staleness
+        """How many messages of each peer to keep: one, where the newest is there at once.
+
+        Else so many that one of a thousand receivers misses the newest that it could have.
+        """
+        lag_s = float(self.latency_s.max(initial=0)) + self.jitter_s
+        if self.kind == "pairwise" or not (self.loss or lag_s):
+            return 1
+        sent_meanwhile = 3 + math.ceil(2 * lag_s / self.wakeups.interval_s)
+        lost_in_a_row = math.ceil(math.log(1e-3) / math.log(self.loss)) if self.loss else 0
+        return min(self.staleness, sent_meanwhile + lost_in_a_row)
 
     def elapsed_s(self, round: int) -> float:
         """Return the virtual time of so many rounds."""

@@ -280,7 +280,7 @@ def test_what_does_not_go_together_is_refused(sections, message):
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"kind": "push"}, "which the stacked engine has not; use --engine virtual"),
+        ({"kind": "push"}, "found 'push', which the stacked engine has not; use --engine virtual"),
         ({"kind": "async", "interval_ms": 0}, "schedule.interval_ms: found 0"),
     ],
 )
