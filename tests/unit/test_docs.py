@@ -1,6 +1,7 @@
 """The pages for users name every key, name and command, and their examples work."""
 
 import ast
+import hashlib
 import re
 from pathlib import Path
 
@@ -197,3 +198,12 @@ def test_the_time_limits_in_the_wire_page_are_the_defaults():
     }
     for name, value in rows:
         assert float(value) == getattr(Experiment().peer, name)
+
+
+def test_the_texts_in_the_wire_page_have_the_digests_beside_them():
+    """What a stranger computes from the page alone is what the experiment computes."""
+    experiment = load_experiment(ROOT / "sims/digits-ring.toml")
+    texts = re.findall(r"^(\{\"(?:data|aggregation)\".*\})$", WIRE, re.MULTILINE)
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    assert digests[0] == experiment.run_digest()
+    assert experiment.algorithm_description().endswith(f"#{digests[1][:16]}")
