@@ -24,11 +24,14 @@ from gossipml.peer.setup import Agreement, PeerSetup
 from gossipml.shards import Shards, load_shards
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Facts
     from gossipml.engines.stacked import Pace, StackSetup
     from gossipml.experiment import Experiment, ScheduleSection
+    from gossipml.peer.checkpoint import Checkpoint
     from gossipml.topology import Topology
 
 
@@ -41,8 +44,16 @@ class Parts:
     model: Model
     algorithm: Algorithm
 
-    def setups(self, experiment: Experiment, *, allow_isolation: bool = False) -> list[PeerSetup]:
+    def setups(
+        self,
+        experiment: Experiment,
+        *,
+        allow_isolation: bool = False,
+        begin: Mapping[str, Checkpoint] | None = None,
+    ) -> list[PeerSetup]:
         """Return the setup of every peer that has a shard, in peer order.
+
+        ``begin`` has the checkpoints by peer id to go on from.
 
         Raises
         ------
@@ -90,6 +101,8 @@ class Parts:
                 timing=experiment.peer,
                 allow_isolation=allow_isolation,
                 pace=pace,
+                checkpoint_every=experiment.checkpoint_every or 0,
+                begin=None if begin is None else begin[self.network.topology.ids[i]],
             )
             for i, (X, y) in sorted(self.shards.parts.items())
         ]

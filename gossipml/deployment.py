@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -19,12 +21,11 @@ from gossipml.launch.process import run_peer
 from gossipml.launch.supervisor import Supervisor
 from gossipml.observe.runfolder import RunFolder, file_name
 from gossipml.peer.reports import Event
-from gossipml.recording import Recording, ignore
+from gossipml.recording import Recording, go_back, ignore
 from gossipml.result import raise_if_none, stacked, summarise
 from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from numpy.typing import NDArray
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from gossipml.launch.supervisor import Ends
     from gossipml.recording import Listener
     from gossipml.result import Result
+
+
+CHECKPOINT_EVERY = 100  # rounds, where the experiment does not say
 
 
 def run(
@@ -66,13 +70,53 @@ def run(
     """
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
+    if experiment.checkpoint_every is None:
+        experiment = msgspec.structs.replace(experiment, checkpoint_every=CHECKPOINT_EVERY)
     parts = assembly.build_parts(experiment)
     parts.setups(experiment)  # what is wrong shows here, before anything is written
-    with Recording(experiment, "tcp", out=out, runs=runs, listen=listen) as recording:
+    recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
+    return _run(parts, recording, allow_isolation=allow_isolation)
+
+
+def resume(run: Path | str, *, listen: Listener = ignore, allow_isolation: bool = False) -> Result:
+    """Go on with a run that was stopped, killed, or lost peers, in its own run folder.
+
+    All peers go back to the newest round of which every one has a whole checkpoint that was
+    reached with no neighbour missing. The run ends with the same models as one that was never
+    disturbed.
+
+    Raises
+    ------
+    ConfigError
+        It is no run folder of ``run``, or came to its end with all its peers.
+    """
+    recording = Recording.reopen(Path(run), "tcp", listen=listen)
+    experiment = recording.experiment
+    if experiment.schedule.kind != "sync":
+        raise ConfigError(
+            f'{run}: schedule.kind is {experiment.schedule.kind!r}, expected "sync" to resume'
+        )
+    parts = assembly.build_parts(experiment)
+    begin = go_back(recording, parts.network.topology.ids)
+    round = None if begin is None else next(iter(begin.values())).round
+    return _run(parts, recording, allow_isolation=allow_isolation, begin=round)
+
+
+def _run(
+    parts: assembly.Parts,
+    recording: Recording,
+    *,
+    allow_isolation: bool,
+    begin: int | None = None,
+) -> Result:
+    experiment = recording.experiment
+    with recording:
         assert recording.folder is not None
-        begin = time.perf_counter()
-        ends = _run_processes(experiment, parts, recording, recording.folder, allow_isolation)
-        wall_s = time.perf_counter() - begin
+        started = time.perf_counter()
+        ends = _run_processes(
+            experiment, parts, recording, recording.folder, allow_isolation, begin
+        )
+        wall_s = time.perf_counter() - started
         models = _final_models(recording.folder, parts.network.topology.ids, ends)
         failed = [event for event in recording.history.events if event.kind == "failed"]
         if not models and ends.signal is not None:
@@ -157,11 +201,13 @@ def run_alone(
         recording.hear(Event(peer=peer, t_s=0.0, kind="listening", round=0, detail=where))
         begin = time.perf_counter()
         with threadpool_limits(1):
-            outcome, status = run_peer(setup, listener, addresses, report=recording.hear)
+            assert recording.checkpoints is not None
+            outcome, status = run_peer(
+                setup, listener, addresses,
+                report=recording.hear, keep=recording.checkpoints.write,
+            )  # fmt: skip
         wall_s = time.perf_counter() - begin
         recording.folder.write_model(peer, outcome.state.arrays())
-        if outcome.stopped:
-            recording.folder.write_checkpoint(peer, outcome.state.arrays(), outcome.rounds)
         return recording.finish(
             summarise(
                 experiment,
@@ -204,6 +250,7 @@ def _run_processes(
     recording: Recording,
     folder: RunFolder,
     allow_isolation: bool,
+    begin: int | None,
 ) -> Ends:
     """Hand every peer its socket, its neighbours' addresses and its own samples; run them."""
     graph = parts.network.topology
@@ -223,6 +270,7 @@ def _run_processes(
                 folder=str(home),
                 listener=listeners[i].fileno(),
                 allow_isolation=allow_isolation,
+                begin=begin,
             )
             for i in range(graph.n)
         ]

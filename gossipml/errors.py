@@ -81,6 +81,12 @@ class AlgorithmError(GossipError):
     """An algorithm raised in a round; the message says where, ``__cause__`` has the traceback."""
 
 
+class CheckpointError(GossipError, ValueError):
+    """There is nothing to go on from: no checkpoint, or a damaged one."""
+
+    exit_code = 2
+
+
 class StoppedError(GossipError):
     """A signal stopped a run before any peer had a model to show."""
 

@@ -128,7 +128,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 100
     evaluate_every: int = 10
     evaluate_peers: int = 1000  # stacked: measure so many peers, evenly chosen, if there are more
-    checkpoint_every: int = 0  # stacked: write a checkpoint every so many rounds; 0: when stopped
+    checkpoint_every: int | None = None  # rounds; 0: only when stopped; None: 100 for processes
     baselines: bool = True  # also train centralised and isolated, to compare with
     topology: TopologySection = TopologySection(graph="ring", peers=8)
     data: DataSection = DataSection()
@@ -145,7 +145,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
             ("seed", 0), ("rounds", 0), ("evaluate_every", 1), ("evaluate_peers", 1),
             ("checkpoint_every", 0),
         ):  # fmt: skip
-            if getattr(self, name) < least:
+            if (getattr(self, name) or 0) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if not self.name or set(self.name) & set("/\\\0"):
             raise ValueError(f"name is {self.name!r}, expected words that can name a folder")

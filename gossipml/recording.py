@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gossipml.errors import ConfigError, GossipError
 from gossipml.experiment import load_experiment
+from gossipml.observe.checkpoints import Checkpoints
 from gossipml.observe.history import History
 from gossipml.observe.reading import read_run
-from gossipml.observe.runfolder import EXPERIMENT, RunFolder
+from gossipml.observe.runfolder import CHECKPOINTS, EXPERIMENT, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gossipml.engines.stacked import Checkpoint
     from gossipml.experiment import Experiment
+    from gossipml.peer.checkpoint import Checkpoint as PeerCheckpoint
     from gossipml.peer.reports import Report
     from gossipml.result import Result
 
@@ -67,6 +69,7 @@ class Recording:
         self.history = History()
         self.folder: RunFolder | None = None
         self._listen = listen
+        self._until_now = self.history
         if out is not None:
             self.folder = RunFolder.create_at(Path(out))
         elif runs is not None:
@@ -77,33 +80,53 @@ class Recording:
             self.folder.write_manifest({"seed": experiment.seed, "engine": engine, "start": start})
 
     @classmethod
-    def reopen(cls, path: Path, *, listen: Listener = ignore) -> tuple[Self, Checkpoint]:
-        """Go on with the run folder of a stack that stopped, from its checkpoint.
+    def reopen(cls, path: Path, engine: str, *, listen: Listener = ignore) -> Self:
+        """Go on with the run folder of a run that stopped; :meth:`go_back` says from where.
 
         Raises
         ------
         ConfigError
-            It is no run folder, or has no checkpoint of a stack.
+            It is no run folder, is that of another engine, or its run came to its end.
         """
         run = read_run(path)
-        engine = run.manifest.get("engine")
-        if engine != "stacked":
-            raise ConfigError(f"{path}: a run of engine {engine!r}, expected 'stacked' to resume")
-        if run.summary is not None and not run.summary.stopped:
+        found = run.manifest.get("engine")
+        if found != engine:
+            raise ConfigError(f"{path}: a run of engine {found!r}, expected {engine!r} to resume")
+        if run.summary is not None and not (run.summary.stopped or run.summary.lost_peers):
             raise ConfigError(f"{path}: came to its end, expected a run that was stopped")
-        checkpoint = _checkpoint(RunFolder(path).read_checkpoint(STACK), path)
-        recording = cls(load_experiment(path / EXPERIMENT), "stacked", listen=listen)
+        recording = cls(load_experiment(path / EXPERIMENT), engine, listen=listen)
         recording.folder = RunFolder(path)
-        recording.folder.cut_back(checkpoint.round)
-        for evaluation in run.history.evaluations:
-            if evaluation.round <= checkpoint.round:
-                recording.history.add(evaluation)
-                listen(evaluation)
-        known = zip(run.history.rounds(), run.history.consensus(), strict=True)
-        for round, distance in known:
-            if round <= checkpoint.round:
-                recording.history.set_consensus(round, distance)
-        return recording, checkpoint
+        recording._until_now = run.history
+        return recording
+
+    def go_back(self, round: int) -> None:
+        """Forget what came after a round, here and in the folder, and tell what came before."""
+        assert self.folder is not None
+        self.folder.cut_back(round)
+        for evaluation in self._until_now.evaluations:
+            if evaluation.round <= round:
+                self.history.add(evaluation)
+                self._listen(evaluation)
+        known = zip(self._until_now.rounds(), self._until_now.consensus(), strict=True)
+        for before, distance in known:
+            if before <= round:
+                self.history.set_consensus(before, distance)
+
+    def stack(self) -> Checkpoint:
+        """Return the checkpoint of all peers at once.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        assert self.folder is not None
+        return _checkpoint(self.folder.read_checkpoint(STACK), self.folder.path)
+
+    @property
+    def checkpoints(self) -> Checkpoints | None:
+        """Where the peers' checkpoints go."""
+        return Checkpoints(self.folder.path / CHECKPOINTS) if self.folder else None
 
     @property
     def path(self) -> Path | None:
@@ -152,6 +175,17 @@ class Recording:
             self.folder.write_manifest({"stop": datetime.now(UTC), "exit": status})
             self.folder.write_consensus(self.history)
         self.folder.close()
+
+
+def go_back(recording: Recording, peers: Sequence[str]) -> Mapping[str, PeerCheckpoint] | None:
+    """Go back to the newest round that all peers can go on from; None is the start."""
+    checkpoints = recording.checkpoints
+    assert checkpoints is not None
+    found = checkpoints.newest_common(peers)
+    round = next(iter(found.values())).round if found else 0
+    checkpoints.cut_back(round)
+    recording.go_back(round if found else -1)
+    return found or None
 
 
 def _checkpoint(arrays: dict[str, NDArray[Any]], path: Path) -> Checkpoint:

@@ -24,8 +24,9 @@ from gossipml.experiment import (
     load_experiment,
 )
 from gossipml.models import Model
+from gossipml.observe.reading import read_run
 from gossipml.peer.setup import Outcome
-from gossipml.recording import Recording, ignore
+from gossipml.recording import Recording, go_back, ignore
 from gossipml.result import raise_if_none, summarise
 from gossipml.shards import cut, load_shards
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from gossipml.data import Dataset
     from gossipml.engines.stacked import Checkpoint
+    from gossipml.peer.checkpoint import Checkpoint as PeerCheckpoint
     from gossipml.recording import Listener
     from gossipml.result import Result
     from gossipml.topology import Topology
@@ -165,9 +167,10 @@ def simulate(
 
 
 def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = silent) -> Result:
-    """Go on with a simulation on the stacked engine from its checkpoint, in its own run folder.
+    """Go on with a simulation that was stopped, in its own run folder.
 
-    It ends with the same bits as if it had never stopped.
+    It ends with the same bits as if it had never stopped. Without a checkpoint that will do, a
+    run of engine ``virtual`` begins again.
 
     Parameters
     ----------
@@ -179,13 +182,24 @@ def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = s
     Raises
     ------
     ConfigError
-        There is no checkpoint of a stack in it.
+        It is no run folder of a simulation, or came to its end; or it is one of a stack without
+        a checkpoint.
     """
-    recording, checkpoint = Recording.reopen(Path(run), listen=listen)
+    engine = str(read_run(Path(run)).manifest.get("engine"))
+    if engine not in ENGINES:
+        raise ConfigError(f"{run}: a run of engine {engine!r}; go on with it by gossipml run")
+    recording = Recording.reopen(Path(run), engine, listen=listen)
     with recording, threadpool_limits(1):
         given = recording.experiment
         parts = assembly.build_parts(given)
-        return _play_stacked(given, parts, recording, progress=progress, checkpoint=checkpoint)
+        if engine == "stacked":
+            stack = recording.stack()
+            recording.go_back(stack.round)
+            return _play_stacked(given, parts, recording, progress=progress, checkpoint=stack)
+        begin = go_back(recording, parts.network.topology.ids)
+        return _play_virtual(
+            given, parts, recording, allow_isolation=False, progress=progress, begin=begin
+        )
 
 
 def _play_virtual(
@@ -195,18 +209,20 @@ def _play_virtual(
     *,
     allow_isolation: bool,
     progress: Progress,
+    begin: Mapping[str, PeerCheckpoint] | None = None,
 ) -> Result:
     del progress  # reports tell enough of few peers
-    setups = parts.setups(given, allow_isolation=allow_isolation)
-    begin = time.perf_counter()
+    setups = parts.setups(given, allow_isolation=allow_isolation, begin=begin)
+    started = time.perf_counter()
     ends = run_virtual(
         setups,
         parts.network.topology,
         conditions=given.network,
         seed=given.seed,
         report=recording.hear,
+        keep=None if recording.checkpoints is None else recording.checkpoints.write,
     )
-    wall_s = time.perf_counter() - begin
+    wall_s = time.perf_counter() - started
     finished = [
         (setup.id, end.state)
         for setup, end in zip(setups, ends.peers, strict=True)
@@ -216,9 +232,6 @@ def _play_virtual(
     if recording.folder is not None:
         for peer, state in finished:
             recording.folder.write_model(peer, state.arrays())
-            if ends.signal is not None:
-                rounds = recording.history.finished[peer].rounds
-                recording.folder.write_checkpoint(peer, state.arrays(), rounds)
     return recording.finish(
         summarise(
             given,
@@ -259,7 +272,7 @@ def _play_stacked(
         consensus=recording.agree,
         progress=progress,
         checkpoint=recording.keep,
-        checkpoint_every=given.checkpoint_every,
+        checkpoint_every=given.checkpoint_every or 0,
         resume=checkpoint,
     )
     wall_s = time.perf_counter() - begin

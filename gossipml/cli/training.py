@@ -37,10 +37,18 @@ RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "RANK", "JOB_COMPLETION_INDEX")
 
 
 def run(
-    file: File,
+    file: Annotated[
+        Path | None, typer.Argument(help="Experiment file (TOML).", metavar="FILE")
+    ] = None,
     set_: Set = None,
     seed: Seed = None,
     out: Out = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on with a run that was stopped or lost peers, instead of FILE.", metavar="RUN"
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -50,11 +58,20 @@ def run(
     from gossipml import deployment
     from gossipml.experiment import load_experiment
 
-    experiment = load_experiment(file, overrides=set_ or (), seed=seed)
+    if resume is not None:
+        _check_alone(file, set_, seed, out)
+        experiment = load_experiment(resume / "experiment.toml")
+    elif file is None:
+        raise ConfigError("run: expected FILE, or --resume RUN")
+    else:
+        experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     table = _table(experiment, quiet=quiet)
     with table:
         listen = _also_tell(table, verbose=verbose and not quiet)
-        result = deployment.run(experiment, out, listen=listen, allow_isolation=allow_isolation)
+        if resume is not None:
+            result = deployment.resume(resume, listen=listen, allow_isolation=allow_isolation)
+        else:
+            result = deployment.run(experiment, out, listen=listen, allow_isolation=allow_isolation)
     return finish(result, json=json, quiet=quiet, plot=True)
 
 
@@ -73,7 +90,7 @@ def simulate(
     out: Out = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with a stopped stacked run, instead of FILE.", metavar="RUN"),
+        typer.Option(help="Go on with a stopped simulation, instead of FILE.", metavar="RUN"),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -84,25 +101,30 @@ def simulate(
     from gossipml import simulation
     from gossipml.experiment import load_experiment
     from gossipml.observe.bar import RoundBar
+    from gossipml.observe.reading import read_run
 
     if resume is not None:
-        if file is not None or set_ or seed is not None or out is not None:
-            raise ConfigError("--resume: found beside FILE, --set, --seed or --out; it keeps all")
+        _check_alone(file, set_, seed, out)
         experiment = load_experiment(resume / "experiment.toml")
+        engine = "virtual" if read_run(resume).manifest.get("engine") == "virtual" else "stacked"
     elif file is None:
         raise ConfigError("simulate: expected FILE, or --resume RUN")
     else:
         experiment = load_experiment(file, overrides=set_ or (), seed=seed)
-    if engine == "virtual" and resume is None:
+    if engine == "virtual":
         table = _table(experiment, quiet=quiet)
+        listen = _also_tell(table, verbose=verbose and not quiet)
         with table:
-            result = simulation.simulate(
-                experiment,
-                out=out,
-                runs="runs",
-                listen=_also_tell(table, verbose=verbose and not quiet),
-                allow_isolation=allow_isolation,
-            )
+            if resume is not None:
+                result = simulation.resume(resume, listen=listen)
+            else:
+                result = simulation.simulate(
+                    experiment,
+                    out=out,
+                    runs="runs",
+                    listen=listen,
+                    allow_isolation=allow_isolation,
+                )
         return finish(result, json=json, quiet=quiet, plot=True)
     peers = experiment.topology.peers or 1
     with RoundBar(peers, experiment.rounds, title=experiment.name, quiet=quiet) as bar:
@@ -162,6 +184,12 @@ def peer(
         allow_isolation=allow_isolation,
     )
     return finish(result, json=json, quiet=quiet, plot=False)
+
+
+def _check_alone(*beside: object) -> None:
+    """Refuse to change what goes on."""
+    if any(given is not None and given != [] for given in beside):
+        raise ConfigError("--resume: found beside FILE, --set, --seed or --out; it keeps all")
 
 
 def _table(experiment: Experiment, *, quiet: bool) -> LiveTable:

@@ -30,6 +30,7 @@ from gossipml.peer.reports import Event
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.network import ByteStream
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import Outcome, PeerSetup
@@ -267,8 +268,9 @@ def run_virtual(
     conditions: Conditions,
     seed: int,
     report: Callable[[Report], None],
+    keep: Callable[[Checkpoint, int], object] | None = None,
 ) -> VirtualEnds:
-    """Run all peers in this process.
+    """Run all peers in this process; ``keep`` is given their checkpoints.
 
     SIGINT and SIGTERM end the run after the current round, with what there is.
     """
@@ -279,7 +281,7 @@ def run_virtual(
     async def live(setup: PeerSetup) -> None:
         start = seeds.stream(seed, "incarnation", setup.index)
         network = VirtualNetwork(world, setup.index)
-        peer = Peer(setup, network, incarnation=int(start), report=report)
+        peer = Peer(setup, network, incarnation=int(start), report=report, keep=keep)
         peers.append(peer)
         try:
             ends[setup.index] = await peer.run()

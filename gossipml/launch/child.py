@@ -23,7 +23,8 @@ from gossipml.engines.tcp import parse_address
 from gossipml.errors import GossipError
 from gossipml.experiment import load_experiment
 from gossipml.launch.process import run_peer
-from gossipml.observe.runfolder import RunFolder
+from gossipml.observe.checkpoints import Checkpoints
+from gossipml.observe.runfolder import CHECKPOINTS, RunFolder
 from gossipml.peer.reports import Event, Finished, Report
 from gossipml.shards import load_shard
 
@@ -42,6 +43,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # run folder
     listener: int  # descriptor of the bound socket
     allow_isolation: bool = False
+    begin: int | None = None  # round of the checkpoint to go on from
 
 
 class Mouth:
@@ -102,13 +104,24 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
         model=assembly.build_model(experiment, shards),
         algorithm=methods.build_algorithm(experiment),
     )
-    (setup,) = parts.setups(experiment, allow_isolation=orders.allow_isolation)
+    checkpoints = Checkpoints(Path(orders.folder) / CHECKPOINTS)
+    me = graph.ids[orders.peer]
+    (setup,) = parts.setups(
+        experiment,
+        allow_isolation=orders.allow_isolation,
+        begin=None if orders.begin is None else {me: checkpoints.read(me, orders.begin)},
+    )
     addresses = [parse_address(a, "address") if a else None for a in graph.addresses]
     listener = socket.socket(fileno=orders.listener)
     say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
     try:
         outcome, status = run_peer(
-            setup, listener, addresses, report=report, leash=sys.stdin.fileno()
+            setup,
+            listener,
+            addresses,
+            report=report,
+            keep=checkpoints.write,
+            leash=sys.stdin.fileno(),
         )
     except GossipError as error:
         say(Event(peer=setup.id, t_s=0.0, kind="failed", round=0, detail=str(error)))
@@ -116,8 +129,6 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
         return error.exit_code
     folder = RunFolder(Path(orders.folder))
     folder.write_model(setup.id, outcome.state.arrays())
-    if outcome.stopped:
-        folder.write_checkpoint(setup.id, outcome.state.arrays(), outcome.rounds)
     for record in finished:
         say(record)
     return status

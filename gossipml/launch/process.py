@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gossipml.errors import GossipError
+    from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import Outcome, PeerSetup
 
@@ -30,6 +31,7 @@ def run_peer(
     addresses: Sequence[tuple[str, int] | None],
     *,
     report: Callable[[Report], None],
+    keep: Callable[[Checkpoint, int], object] | None = None,
     leash: int | None = None,
 ) -> tuple[Outcome, int]:
     """Run one peer over TCP until it is done or told to stop.
@@ -42,6 +44,8 @@ def run_peer(
     addresses : sequence of (host, port) or None
         By peer index.
     report : callable
+    keep : callable, optional
+        Writes its checkpoints.
     leash : int, optional
         A file descriptor; when it reaches its end, the supervisor is gone and the peer stops.
 
@@ -63,6 +67,7 @@ def run_peer(
             TcpNetwork(listener, addresses),
             incarnation=int.from_bytes(os.urandom(8), "little"),
             report=report,
+            keep=keep,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, peer, remember)

@@ -40,6 +40,7 @@ BASELINES = "baselines.json"
 SUMMARY = "summary.json"
 MANIFEST = "manifest.json"
 EXPERIMENT = "experiment.toml"
+CHECKPOINTS = "checkpoints"
 
 
 class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class RunFolder:
             If the folder cannot be made.
         """
         stem = file_name(name)
-        with _told(parent):
+        with told(parent):
             parent.mkdir(parents=True, exist_ok=True)
             n = 1 + max(_numbers(parent, stem), default=0)
             while True:
@@ -106,13 +107,13 @@ class RunFolder:
         ConfigError
             If ``path`` holds a run already, is a file, or cannot be made.
         """
-        with _told(path):
+        with told(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls._begin(path)
 
     @classmethod
     def _begin(cls, path: Path) -> Self:
-        with _told(path):
+        with told(path):
             try:
                 (path / METRICS).touch(exist_ok=False)
             except FileExistsError:
@@ -143,7 +144,7 @@ class RunFolder:
 
     def write_experiment(self, text: str) -> None:
         """Write the resolved experiment file."""
-        _replace(self.path / EXPERIMENT, lambda f: f.write(text.encode()))
+        write_whole(self.path / EXPERIMENT, lambda f: f.write(text.encode()))
 
     def write_manifest(self, fields: Mapping[str, object]) -> None:
         """Write ``fields`` and the versions into ``manifest.json``; fields there before stay.
@@ -163,18 +164,18 @@ class RunFolder:
         The id is any string; :func:`file_name` says what the file is called.
         """
         path = self.path / "peers" / f"{file_name(peer)}.npz"
-        with _told(path):
+        with told(path):
             path.parent.mkdir(exist_ok=True)
         named: dict[str, Any] = dict(arrays)
-        return _replace(path, lambda f: np.savez(f, **named))
+        return write_whole(path, lambda f: np.savez(f, **named))
 
     def write_checkpoint(self, peer: str, arrays: Mapping[str, NDArray[Any]], round: int) -> Path:
         """Write a peer's whole state after ``round`` rounds to ``checkpoints/<id>.npz``."""
-        path = self.path / "checkpoints" / f"{file_name(peer)}.npz"
-        with _told(path):
+        path = self.path / CHECKPOINTS / f"{file_name(peer)}.npz"
+        with told(path):
             path.parent.mkdir(exist_ok=True)
         named: dict[str, Any] = {**arrays, "round": np.int64(round)}
-        return _replace(path, lambda f: np.savez(f, **named))
+        return write_whole(path, lambda f: np.savez(f, **named))
 
     def read_checkpoint(self, peer: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of a checkpoint, its ``round`` among them.
@@ -184,7 +185,7 @@ class RunFolder:
         ConfigError
             If there is none, or it is damaged.
         """
-        path = self.path / "checkpoints" / f"{file_name(peer)}.npz"
+        path = self.path / CHECKPOINTS / f"{file_name(peer)}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
@@ -199,12 +200,12 @@ class RunFolder:
         lines = (self.path / METRICS).read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         kept = b"".join(line for line in whole if decoder.decode(line).round <= round)
-        _replace(self.path / METRICS, lambda f: f.write(kept))
-        _replace(self.path / EVENTS, lambda f: f.write(b""))
+        write_whole(self.path / METRICS, lambda f: f.write(kept))
+        write_whole(self.path / EVENTS, lambda f: f.write(b""))
 
     def write_mean_model(self, x: NDArray[np.floating]) -> None:
         """Write the mean parameters ``(P,)`` of the peers to ``model.npz``, as ``x``."""
-        _replace(self.path / "model.npz", lambda f: np.savez(f, x=x))
+        write_whole(self.path / "model.npz", lambda f: np.savez(f, x=x))
 
     def write_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""
@@ -219,10 +220,10 @@ class RunFolder:
         pairs = zip(history.rounds(), history.consensus(), strict=True)
         lines = [ConsensusLine(round=r, consensus_distance=d) for r, d in pairs]
         text = _ENCODER.encode_lines(lines)
-        _replace(self.path / CONSENSUS, lambda f: f.write(text))
+        write_whole(self.path / CONSENSUS, lambda f: f.write(text))
 
     def _append(self, name: str, record: msgspec.Struct) -> None:
-        with _told(self.path / name):
+        with told(self.path / name):
             if name not in self._open_files:
                 self._open_files[name] = _open_to_append(self.path / name)
             self._open_files[name].write(_ENCODER.encode(record) + b"\n")
@@ -292,26 +293,38 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 def _write_json(path: Path, value: object) -> None:
     text = msgspec.json.format(_ENCODER.encode(value), indent=2) + b"\n"
-    _replace(path, lambda f: f.write(text))
+    write_whole(path, lambda f: f.write(text))
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Write a file so that it is there whole or as it was before, whenever the power goes."""
     new = path.with_name(path.name + ".tmp")
-    with _told(path):
+    with told(path):
         try:
             with new.open("wb") as f:
                 write(f)
                 f.flush()
                 os.fsync(f.fileno())
             new.replace(path)
+            _sync_folder(path.parent)
         finally:
             new.unlink(missing_ok=True)
     return path
 
 
+def _sync_folder(path: Path) -> None:
+    """Make a renaming last, where the system lets us."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into an error of one line."""
     try:
         yield

@@ -88,7 +88,15 @@ class Links:
     def tell(
         self,
         kind: Literal[
-            "connected", "disconnected", "refused", "lost", "left", "alone", "stopping", "finished"
+            "connected",
+            "disconnected",
+            "refused",
+            "lost",
+            "left",
+            "alone",
+            "stopping",
+            "finished",
+            "unkept",
         ],
         link: Link | None = None,
         detail: str = "",

@@ -45,6 +45,7 @@ class Neighbourhood:
         self.setup, self.links, self.network = setup, links, network
         self.compressor = setup.compressor
         self.stopping = False
+        self.missed = False  # a neighbour that a round should have had
         self._patience = trio.CancelScope()
         self._alone = 0
         self._turns = 0
@@ -128,6 +129,8 @@ class Neighbourhood:
             if link.neighbour in received:
                 theirs[k] = received[link.neighbour]
                 weights[k] = mixing.get(link.neighbour, 0.0)
+            elif link.neighbour in mixing:
+                self.missed = True
         self._settle(turn)
         return theirs, weights
 
@@ -139,6 +142,7 @@ class Neighbourhood:
         for j in row.peers:
             if j != me and j not in received:
                 returned += weights[j]
+                self.missed = True
         weights[me] += returned
         here = [j for j in row.peers if j == me or j in received]
         return self.setup.aggregator.combine(

@@ -15,8 +15,10 @@ import numpy as np
 import trio
 
 from gossipml import wire
+from gossipml.algorithms import State
 from gossipml.algorithms.playing import advance, blame, bound, check_model, start
-from gossipml.errors import DivergedError
+from gossipml.errors import DivergedError, GossipError
+from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
 from gossipml.peer.link import Link
 from gossipml.peer.links import Links
 from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gossipml.algorithms import State
     from gossipml.peer.network import Network
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import PeerSetup
@@ -53,6 +54,9 @@ class Peer:
         A number that no other start of this peer had.
     report : callable
         Called with :class:`Evaluation`, :class:`Event` and :class:`Finished` records.
+    keep : callable, optional
+        Called with a :class:`Checkpoint` and how many to keep, every ``checkpoint_every`` rounds;
+        it may raise ``GossipError``, which is reported and costs no more than the checkpoint.
     """
 
     def __init__(
@@ -62,13 +66,19 @@ class Peer:
         *,
         incarnation: int,
         report: Callable[[Report], None],
+        keep: Callable[[Checkpoint, int], object] | None = None,
     ) -> None:
-        self.setup, self.network, self.report = setup, network, report
+        self.setup, self.network, self.report, self.keep = setup, network, report, keep
         self.incarnation = incarnation
         self.stopping = False
+        self._before = Traffic()  # what was done before this process began
         self.state: State = setup.algorithm.start(
             setup.x0, len(setup.schedule.neighbours(setup.index))
         )
+        if setup.begin is not None:
+            self.state = State(**setup.begin.state)
+            self._before = setup.begin.done
+            setup.problem.gradients = self._before.gradients
         self._neighbourhood: Neighbourhood | None = None
 
     async def run(self) -> Outcome:
@@ -113,16 +123,21 @@ class Peer:
 
     async def _play(self, links: Links, neighbourhood: Neighbourhood) -> int:
         setup = self.setup
-        await self._evaluate(links, 0)
-        for t in range(setup.rounds):
+        begin = setup.begin.round if setup.begin else 0
+        if not begin:
+            await self._evaluate(links, 0)
+        for t in range(begin, setup.rounds):
             if self.stopping:
                 links.tell("stopping", detail=f"after {t} rounds")
+                await self._keep(links, t, clean=not neighbourhood.missed)
                 return t
             links.round = t
             await trio.lowlevel.checkpoint()  # a round that never waits still lets links live
             await self._round(neighbourhood, t)
             if (t + 1) % setup.evaluate_every == 0 or t + 1 == setup.rounds:
                 await self._evaluate(links, t + 1)
+            if setup.checkpoint_every and (t + 1) % setup.checkpoint_every == 0:
+                await self._keep(links, t + 1, clean=not neighbourhood.missed)
         links.round = setup.rounds
         links.tell("finished", detail=f"after {setup.rounds} rounds")
         return setup.rounds
@@ -230,21 +245,51 @@ class Peer:
                 f"lower algorithm.lr (now {self.setup.algorithm.lr:g})"
             )
         loss, accuracy, train_loss = await self.network.compute(self._measure, x)
-        sent, received, payload = _traffic(links)
+        done = self._done(links)
         self.report(
             Evaluation(
                 peer=self.setup.id,
                 round=round,
-                t_s=trio.current_time() - links.started,
+                t_s=done.elapsed_s,
                 loss=loss,
                 accuracy=accuracy,
                 train_loss=train_loss,
-                bytes_sent=sent,
-                bytes_received=received,
-                payload_bytes_sent=payload,
-                gradients=self.setup.problem.gradients,
+                bytes_sent=done.bytes_sent,
+                bytes_received=done.bytes_received,
+                payload_bytes_sent=done.payload_bytes_sent,
+                gradients=done.gradients,
                 sketch=sketch(x),
             )
+        )
+
+    async def _keep(self, links: Links, round: int, *, clean: bool) -> None:
+        """Have a checkpoint written; training goes on where the disk is full."""
+        if self.keep is None:
+            return
+        setup = self.setup
+        most = generations(setup.schedule, setup.index, setup.checkpoint_every)
+        checkpoint = Checkpoint(
+            peer=setup.id,
+            round=round,
+            clean=clean,
+            state=self.state.arrays(),
+            done=self._done(links),
+        )
+        try:
+            await self.network.compute(self.keep, checkpoint, most)
+        except GossipError as error:
+            links.tell("unkept", detail=str(error))
+
+    def _done(self, links: Links) -> Traffic:
+        """Return what was done so far, by this process and those before it."""
+        before, every = self._before, links.links.values()
+        return Traffic(
+            elapsed_s=before.elapsed_s + trio.current_time() - links.started,
+            gradients=self.setup.problem.gradients,
+            bytes_sent=before.bytes_sent + sum(link.bytes_sent for link in every),
+            bytes_received=before.bytes_received + sum(link.bytes_received for link in every),
+            payload_bytes_sent=before.payload_bytes_sent
+            + sum(link.payload_bytes_sent for link in every),
         )
 
     def _measure(self, x: Array) -> tuple[float, float | None, float]:
@@ -270,15 +315,15 @@ class Peer:
 
     def _outcome(self, links: Links, rounds: int) -> Outcome:
         lost = tuple(link.id for link in links.links.values() if link.state == "lost")
-        sent, received, payload = _traffic(links)
+        done = self._done(links)
         self.report(
             Finished(
                 peer=self.setup.id,
                 rounds=rounds,
-                t_s=trio.current_time() - links.started,
-                bytes_sent=sent,
-                bytes_received=received,
-                payload_bytes_sent=payload,
+                t_s=done.elapsed_s,
+                bytes_sent=done.bytes_sent,
+                bytes_received=done.bytes_received,
+                payload_bytes_sent=done.payload_bytes_sent,
                 lost=lost,
                 stopped=rounds < self.setup.rounds,
                 model_sha256=model_sha256(self.state.x),
@@ -307,13 +352,3 @@ def _numbers(setup: PeerSetup) -> dict[str, Any]:
 def model_sha256(x: Array) -> str:
     """Return the hex SHA-256 of parameters ``(P,)`` as little-endian float32 bytes."""
     return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()
-
-
-def _traffic(links: Links) -> tuple[int, int, int]:
-    """Return bytes sent, bytes received and model bytes sent over all links."""
-    every = links.links.values()
-    return (
-        sum(link.bytes_sent for link in every),
-        sum(link.bytes_received for link in every),
-        sum(link.payload_bytes_sent for link in every),
-    )

@@ -14,6 +14,7 @@ from gossipml.compression import Compressor, Identity
 
 if TYPE_CHECKING:
     from gossipml.algorithms import Algorithm, Problem, State
+    from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.pace import OwnPace
     from gossipml.topology import Schedule
 
@@ -73,6 +74,8 @@ class PeerSetup:
     timing: Timing = field(default_factory=Timing)
     allow_isolation: bool = False
     pace: OwnPace | None = None  # None: in step with the neighbours
+    checkpoint_every: int = 0  # rounds; 0: never
+    begin: Checkpoint | None = None  # None: from the start
 
     @property
     def id(self) -> str:

@@ -340,7 +340,7 @@ def test_a_signal_stops_gently_and_the_run_goes_on_to_the_same_bits(tmp_path):
 def test_only_a_stack_that_stopped_goes_on(tmp_path):
     given = experiment_from({"rounds": 1, "data": {"source": "iris"}, "baselines": False})
     simulate(given, out=tmp_path / "virtual")
-    with pytest.raises(ConfigError, match="engine 'virtual', expected 'stacked'"):
+    with pytest.raises(ConfigError, match="came to its end"):
         resume(tmp_path / "virtual")
     with pytest.raises(GossipError, match="no run folder"):
         resume(tmp_path / "nowhere")
