@@ -326,7 +326,7 @@ def _degree(facts: TopologyFacts) -> str:
 
 
 def _gap(facts: TopologyFacts) -> str:
-    return f"{facts.spectral_gap:.4g}"
+    return "-" if facts.spectral_gap is None else f"{facts.spectral_gap:.4g}"
 
 
 def _or_dash(value: int | None) -> str:

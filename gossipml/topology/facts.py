@@ -40,7 +40,7 @@ class TopologyFacts(msgspec.Struct, frozen=True, kw_only=True):
     connected: bool
     directed: bool
     diameter: int | None  # None beyond 2000 peers
-    spectral_gap: float
+    spectral_gap: float | None  # None where a long period of many peers takes too long
     predicted_rounds: int | None = msgspec.field(name="predicted_rounds_to_1e-3")
     weights: str
     exact_after_rounds: int | None = None  # None: never

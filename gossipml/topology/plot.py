@@ -173,7 +173,7 @@ def _by_speed(facts: Sequence[TopologyFacts]) -> list[tuple[float, list[str]]]:
     """Return rho and the graphs that have it, slowest first; equal ones would hide each other."""
     together: dict[float, list[str]] = {}
     for fact in facts:
-        rho = round(max(1 - fact.spectral_gap, 0.0), 9)
+        rho = round(max(1 - (fact.spectral_gap or 0.0), 0.0), 9)
         together.setdefault(rho, []).append(f"{fact.name} ({fact.nodes})")
     return sorted(together.items(), reverse=True)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from gossipml.topology.schedules.base import Schedule
 
 _DENSE = 500  # peers up to which a period is multiplied out
-_QUICK = 20_000  # peers up to which an iteration over a period takes seconds
+_QUICK, _SLOW, _MOST = 10**5, 10**6, 10**8  # rows of a period: iterated in seconds, in minutes;
+# and played once
 _LOOKED_AT = 16  # rounds of a random schedule whose degrees are counted
 _PROBES = 4
 _ROUNDING, _DROP = 1e-11, 1e-7
@@ -48,12 +49,14 @@ def agreement(schedule: Schedule, *, quick: bool = False) -> Agreement:
         left: float = schedule.contraction()  # type: ignore[attr-defined]
         left = max(0.0, left)
         return Agreement(1 - sqrt(left), "one round, in expectation", None, left)
-    exact = exact_after(schedule)
     what = f"one round, on average over a period of {schedule.period}"
-    n = schedule.matrix(0).n
+    work = schedule.matrix(0).n * schedule.period
+    if work > _MOST:
+        return Agreement(None, what, None, None)
+    exact = exact_after(schedule)
     if exact is not None:
         return Agreement(1.0, what, exact, None)
-    if quick and n > _QUICK:
+    if work > (_QUICK if quick else _SLOW):
         return Agreement(None, what, None, None)
     return Agreement(1 - _period_rho(schedule) ** (1 / schedule.period), what, None, None)
 
@@ -120,8 +123,7 @@ def describe_schedule(schedule: Schedule, *, matrix: bool = False) -> TopologyFa
     """
     union = schedule.union  # type: ignore[attr-defined]
     found = agreement(schedule)
-    gap = 0.0 if found.gap is None else found.gap
-    rounds = found.exact_after
+    gap, rounds = found.gap, found.exact_after
     degrees = union.degrees
     return TopologyFacts(
         name=union.name,
@@ -132,7 +134,7 @@ def describe_schedule(schedule: Schedule, *, matrix: bool = False) -> TopologyFa
         directed=union.directed,
         diameter=diameter(union),
         spectral_gap=gap,
-        predicted_rounds=rounds if rounds is not None else predicted_rounds(gap),
+        predicted_rounds=rounds if rounds is not None else predicted_rounds(gap or 0.0),
         weights=schedule.kind,
         schedule=schedule.kind,
         period=schedule.period,

@@ -131,10 +131,14 @@ class InnerOuterExponential(Varying):
         machine, slot = np.divmod(everyone, self.local)
         inside = [machine * self.local + (slot - (1 << s)) % self.local for s in range(self._inner)]
         links = [np.stack([senders, everyone], axis=1) for senders in inside]
-        for round in range(self.period if self.machines > 1 else 0):
-            senders = self._senders_in(round)
-            out = senders // self.local != machine
-            links.append(np.stack([senders[out], everyone[out]], axis=1))
+        if self.machines > 1:
+            round = np.arange(self.period, dtype=np.int64)[:, None]
+            begin = np.arange(self.machines, dtype=np.int64)
+            out = round % self.local
+            to_machine = (begin + (1 << round // self.local % self._outer)) % self.machines
+            to_slot = (out + (1 << round % self._inner)) % self.local
+            ends = begin * self.local + out, to_machine * self.local + to_slot
+            links.append(np.stack([end.ravel() for end in ends], axis=1))
         return np.concatenate(links)
 
     def make(self, round: int) -> MixingMatrix:
