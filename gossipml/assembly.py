@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gossipml.algorithms import Facts
     from gossipml.engines.stacked import Pace, StackSetup
-    from gossipml.experiment import Experiment, ScheduleSection
+    from gossipml.experiment import Experiment, ScheduleSection, TopologySection
     from gossipml.peer.checkpoint import Checkpoint
     from gossipml.topology import Topology
 
@@ -206,16 +206,31 @@ def build_network(experiment: Experiment) -> Network:
 def network_of(experiment: Experiment, graph: Topology, facts: Facts | None = None) -> Network:
     """Return a graph with the experiment's weights, for its method or one of these facts."""
     section = experiment.topology
-    weights = section.weights or _default_weights(experiment, graph, facts)
-    matrix = topology.mixing(graph, weights)
-    schedule = topology.make_schedule(section.schedule, graph, matrix, experiment.seed)
-    if schedule.static:
-        return Network(graph, matrix, schedule, weights)
+    spec, path = _schedule(section)
+    if topology.canonical(str(spec["name"])) == "static":
+        weights = section.weights or _default_weights(experiment, graph, facts)
+        matrix = topology.mixing(graph, weights)
+        return Network(graph, matrix, topology.make_schedule(spec, graph, matrix), weights)
+    schedule = topology.make_schedule(spec, graph, seed=experiment.seed, path=path)
     if section.weights not in (None, "metropolis", "uniform"):
         raise ConfigError(
-            f"topology.weights: found {weights!r} beside a schedule that varies, which has its own"
+            f"topology.weights: found {section.weights!r} beside the schedule {schedule.kind!r}, "
+            "which has its own"
         )
-    return Network(graph, schedule.matrix(0), schedule, "uniform")
+    return Network(graph, schedule.matrix(0), schedule, schedule.kind)
+
+
+def _schedule(section: TopologySection) -> tuple[dict[str, Any], str]:
+    """Return what mixes when, as a table, and the key that its options come from.
+
+    A graph that is a schedule's brings it, with its options.
+    """
+    given = section.schedule
+    if given is not None:
+        return ({"name": given} if isinstance(given, str) else given), "topology.schedule"
+    if section.graph is not None and topology.brings_graph(section.graph):
+        return {"name": section.graph, **section.options}, "topology"
+    return {"name": "static"}, "topology.schedule"
 
 
 def _default_weights(experiment: Experiment, graph: Topology, facts: Facts | None) -> str:
@@ -245,10 +260,11 @@ def build_topology(experiment: Experiment) -> Topology:
                 f"topology.peers: found {section.peers}, but {section.file} has {graph.n} peers"
             )
         return graph
-    assert section.graph is not None  # the experiment's own check
-    return topology.make_topology(
-        section.graph, section.peers, seed=experiment.seed, **section.options
-    )
+    name, options = section.graph, section.options
+    if name is None:  # then the schedule brings its own
+        table, _ = _schedule(section)
+        name, options = table["name"], {**options, **{k: table[k] for k in table.keys() - {"name"}}}
+    return topology.make_topology(name, section.peers, seed=experiment.seed, **options)
 
 
 def build_model(experiment: Experiment, shards: Shards) -> Model:

@@ -45,7 +45,8 @@ def composed(algorithm: Algorithm, network: Network) -> Algorithm:
 
 def check_composition(algorithm: Algorithm, network: Network) -> None:
     """Refuse what theory forbids, with the reason."""
-    facts, matrix = algorithm.facts, network.matrix
+    facts, matrix, schedule = algorithm.facts, network.matrix, network.schedule
+    varies = not getattr(schedule, "static", True)
     name = algorithm.name or type(algorithm).__name__
     weights = f"{network.weights!r} on {network.topology.name}"
     if facts.pooled and network.topology.n > 1:
@@ -53,28 +54,35 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
             f"algorithm.name: {name} wants all data in one place, found "
             f"{network.topology.n} peers; use a graph of one peer"
         )
-    if facts.static and not getattr(network.schedule, "static", True):
+    if facts.static and varies:
         raise ConfigError(
             f"algorithm.name: {name} needs the same mixing weights in every round, for what it "
             'remembers of its neighbours was made with them; use topology.schedule = "static"'
         )
-    if facts.tree and len(network.topology.edges) != network.topology.n - 1:
+    if facts.tree and network.topology.links != network.topology.n - 1:
         raise ConfigError(
             f"algorithm.name: {name} needs a graph without cycles, but {network.topology.name} has "
-            f"{len(network.topology.edges)} links between {network.topology.n} peers; "
+            f"{network.topology.links} links between {network.topology.n} peers; "
             'use topology.graph = "tree", "path" or "star"'
         )
-    if facts.symmetric and not matrix.is_symmetric:
+    if facts.symmetric and not (schedule.symmetric if varies else matrix.is_symmetric):
         raise ConfigError(
             f"algorithm.name: {name} needs symmetric mixing weights, but {weights} are not; "
             "use an undirected graph"
         )
-    if facts.row_stochastic and not matrix.is_row_stochastic:
+    if facts.row_stochastic and not (varies or matrix.is_row_stochastic):
         raise ConfigError(
             f"algorithm.name: {name} averages with rows that sum to 1, but those of {weights} do "
             'not; use topology.weights = "row-stochastic"'
         )
-    if facts.doubly_stochastic and not (matrix.is_row_stochastic and matrix.is_column_stochastic):
+    if facts.doubly_stochastic and varies and not (schedule.balanced or facts.in_expectation):
+        raise ConfigError(
+            f"algorithm.name: {name} needs doubly stochastic mixing weights in every round, but "
+            f"the columns of {schedule.kind} sum to 1 in expectation only; use another schedule, "
+            'such as "epidemic-oracle"'
+        )
+    doubly = matrix.is_row_stochastic and matrix.is_column_stochastic
+    if facts.doubly_stochastic and not (varies or doubly):
         raise ConfigError(
             f"algorithm.name: {name} needs doubly stochastic mixing weights, but {weights} are "
             "not; use metropolis"

@@ -20,7 +20,7 @@ from gossipml.engines.virtual import Conditions
 from gossipml.errors import ConfigError, nearest
 from gossipml.overrides import is_path, override, resolve_paths
 from gossipml.peer.setup import Timing
-from gossipml.topology import SCHEDULES
+from gossipml.topology import SCHEDULES, brings_graph, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class TopologySection(msgspec.Struct, frozen=True, kw_only=True):
     file: str | None = None
     peers: int | None = None
     weights: str | None = None  # metropolis where undirected, else uniform
-    schedule: str | dict[str, Any] = "static"  # what mixes when: a name, or {name = …, options}
+    schedule: str | dict[str, Any] | None = None  # what mixes when: a name, or {name = …, options}
     options: Options = {}
 
 
@@ -270,12 +270,14 @@ def _check_keys(table: Mapping[str, Any], record: type[msgspec.Struct], path: st
 def _check_topology(topology: TopologySection) -> None:
     if topology.graph is not None and topology.file is not None:
         raise ConfigError("topology.file: found beside topology.graph, expected only one of them")
-    if topology.graph is None and topology.file is None:
-        raise ConfigError('topology: expected graph = "NAME" or file = "PATH"')
     schedule = topology.schedule
+    if schedule is None:
+        schedule = "static"
     name = schedule if isinstance(schedule, str) else str(schedule.get("name"))
-    if name not in SCHEDULES:
+    if canonical(name) not in SCHEDULES:
         raise ConfigError(f"topology.schedule: unknown name {name!r}{nearest(name, SCHEDULES)}")
+    if topology.graph is None and topology.file is None and not brings_graph(name):
+        raise ConfigError('topology: expected graph = "NAME" or file = "PATH"')
     if topology.peers is not None and topology.peers < 1:
         raise ConfigError(f"topology.peers: found {topology.peers}, expected 1 or more")
 

@@ -12,11 +12,14 @@ from gossipml import assembly, data, methods, topology, wire
 from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gossipml.composition import Network
     from gossipml.experiment import Experiment
     from gossipml.shards import Shards
 
 PROCESSES_A_CORE = 24
+_COUNTED = 1000  # rounds of a random schedule whose messages are counted
 PROCESS_BYTES = 45 * 10**6  # interpreter, numpy and trio, before any model
 
 
@@ -59,39 +62,58 @@ def forecast(experiment: Experiment) -> Forecast:
     x0 = setups[0].x0
     schedule = network.schedule
     degrees = np.array([len(schedule.neighbours(i)) for i in range(graph.n)])
-    sends = np.array([len(schedule.receivers(i, 0)) for i in range(graph.n)])
+    sends = _sends(network, experiment.rounds)
     sizes = setups[0].algorithm.sizes(x0.size)
     payload = setups[0].compressor.max_nbytes(sizes, x0.dtype)
-    a_round = facts.requests * degrees * wire.HEADER_SIZE + sends * payload
-    gap = topology.spectral_gap(network.matrix)
+    headers = facts.requests * degrees * wire.HEADER_SIZE
+    agreement = topology.agreement(schedule)
+    gap = agreement.gap or 0.0
     samples = [len(y) for _, y in shards.parts.values()]
     return Forecast(
         graph=graph.name,
         peers=graph.n,
-        edges=len(graph.edges),
+        edges=graph.links,
         degree_min=int(degrees.min()),
         degree_max=int(degrees.max()),
         weights=network.weights,
         spectral_gap=gap,
-        predicted_rounds=topology.predicted_rounds(gap),
+        predicted_rounds=_rounds(agreement),
         rounds=experiment.rounds,
         samples_min=min(samples),
         samples_max=max(samples),
         test_samples=len(shards.test[1]),
         parameters=x0.size,
         dtype=x0.dtype.name,
-        bytes_per_round_max=int(a_round.max()),
-        bytes_total=int(a_round.sum()) * experiment.rounds,
+        bytes_per_round_max=int((headers + sends.max(axis=0) * payload).max()),
+        bytes_total=round(experiment.rounds * (headers + sends.mean(axis=0) * payload).sum()),
         memory_per_peer=PROCESS_BYTES + int(degrees.max() * 2 + 6) * x0.nbytes,
-        warnings=_warnings(experiment, network, shards, gap),
+        warnings=_warnings(experiment, network, shards, _rounds(agreement)),
     )
 
 
-def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: float) -> list[str]:
+def _sends(network: Network, rounds: int) -> NDArray[np.int64]:
+    """Return to how many each peer sends in each round of a period, or of as many as count."""
+    schedule = network.schedule
+    played = max(1, min(rounds, schedule.period or _COUNTED))
+    matrices = (schedule.matrix(t) for t in range(played))
+    n = network.topology.n
+    return np.array([np.bincount(matrix.indices, minlength=n) - 1 for matrix in matrices])
+
+
+def _rounds(agreement: topology.Agreement) -> int | None:
+    """Return the rounds until disagreement is a thousandth; None: never."""
+    if agreement.exact_after is not None:
+        return agreement.exact_after
+    return topology.predicted_rounds(agreement.gap or 0.0)
+
+
+def _warnings(
+    experiment: Experiment, network: Network, shards: Shards, rounds: int | None
+) -> list[str]:
     found = []
-    rounds = topology.predicted_rounds(gap)
     algorithm = methods.build_algorithm(experiment)
-    averages = network.matrix.is_row_stochastic  # of push-sum's weights the gap says nothing
+    # of push-sum's weights the gap says nothing
+    averages = not network.schedule.static or network.matrix.is_row_stochastic
     if algorithm.facts.requests and network.topology.n > 1 and averages:
         if rounds is None:
             found.append("the spectral gap is 0: these weights never bring the peers together")
@@ -100,6 +122,12 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
                 f"the graph mixes slowly: {rounds} rounds to agree to a thousandth, the run has "
                 f"{experiment.rounds}; more edges or more rounds would help"
             )
+    stray = _stray_link(network)
+    if stray is not None:
+        found.append(
+            f"the schedule {network.schedule.kind} links {stray[0]!r} and {stray[1]!r}, which "
+            f"{network.topology.name} does not: it takes only the peers of that graph"
+        )
     skew = _label_skew(shards)
     constant = isinstance(algorithm.lr_schedule, Constant)
     known = ":" not in experiment.algorithm.name  # of a user's own method we know no theory
@@ -131,6 +159,16 @@ def _warnings(experiment: Experiment, network: Network, shards: Shards, gap: flo
             "will see samples several times in one batch"
         )
     return found
+
+
+def _stray_link(network: Network) -> tuple[str, str] | None:
+    """Return two peers that the schedule links and the graph does not, if there are any."""
+    graph, schedule = network.topology, network.schedule
+    for peer in () if schedule.static else range(graph.n):
+        strays = set(schedule.neighbours(peer)).difference(graph.neighbours(peer))
+        if strays:
+            return graph.ids[peer], graph.ids[min(strays)]
+    return None
 
 
 def _label_skew(shards: Shards) -> float:

@@ -5,7 +5,6 @@ Works on the nested dictionary of the TOML file; the typed record comes after.
 
 from __future__ import annotations
 
-import inspect
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,10 +115,11 @@ def _known(values: Table, section: str) -> set[str] | None:
         return None  # said in full when the table is read
     match section:
         case "topology":
-            function = topology.GRAPHS.get(str(values.get("graph")).replace("_", "-"))
-            if function is None:
+            name = topology.canonical(str(values.get("graph")))
+            if name not in topology.NAMES:
                 return None
-            return {"graph", "weights", "schedule", *inspect.signature(function).parameters}
+            sized = set() if topology.is_fixed(name) else {"peers"}
+            return {"graph", "weights", "schedule", *sized, *topology.options_of(name)}
         case "data":
             try:
                 options = data.source_options(values.get("source", "digits"))

@@ -188,8 +188,9 @@ def summarise(
         topology=TopologySummary(
             network.topology.name,
             network.topology.n,
-            len(network.topology.edges),
-            topology.known_gap(network.matrix),
+            network.topology.links,
+            topology.agreement(network.schedule, quick=True).gap,
+            network.schedule.kind,
         ),
         test_accuracy=_spread_of(accuracies),
         test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,7 +32,7 @@ from gossipml.result import raise_if_none, summarise
 from gossipml.shards import cut, load_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import networkx as nx
     from numpy.typing import ArrayLike
@@ -68,6 +69,7 @@ def simulate(
     partition_options: Mapping[str, Any] | None = None,
     test_fraction: float = 0.2,
     weights: str | None = None,
+    topology_schedule: str | Mapping[str, Any] | None = None,
     schedule: Mapping[str, Any] | None = None,
     evaluate_every: int = 10,
     name: str = "simulation",
@@ -88,6 +90,8 @@ def simulate(
         ``stacked``: all peers as arrays, for many peers. Both end with the same bits.
     graph : networkx graph or Topology
         Who talks to whom; nodes are the peers.
+    topology_schedule : str or mapping, optional
+        What mixes when, as ``topology.schedule``: ``"base-k"``, ``{"name": "base-k", "k": 2}``.
     data : (X, y), Dataset or name of a source
         Split by ``partition`` over the peers, with ``test_fraction`` set aside to test on.
     model : Model or name
@@ -137,7 +141,13 @@ def simulate(
             seed=seed,
             rounds=rounds,
             evaluate_every=evaluate_every,
-            topology=TopologySection(graph="given", weights=weights),
+            topology=TopologySection(
+                graph="given",
+                weights=weights,
+                schedule=dict(topology_schedule)
+                if isinstance(topology_schedule, Mapping)
+                else topology_schedule,
+            ),
             data=DataSection(
                 source=data if isinstance(data, str) else "given",
                 partition=partition,

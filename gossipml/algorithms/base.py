@@ -115,6 +115,7 @@ class Facts:
 
     symmetric: bool = False  # needs W = Wᵀ
     doubly_stochastic: bool = True  # needs rows and columns of W to sum to 1
+    in_expectation: bool = False  # for columns of W, to sum to 1 in expectation is enough
     row_stochastic: bool = False  # needs rows of W to sum to 1, whatever the columns do
     least_eigenvalue: float | None = None  # needs all eigenvalues of W to be above it
     complete: bool = False  # needs W = 11ᵀ/n

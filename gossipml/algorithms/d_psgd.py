@@ -25,7 +25,7 @@ class DPSGD(Descent):
     """
 
     name: ClassVar[str] = "d-psgd"
-    facts: ClassVar[Facts] = Facts()
+    facts: ClassVar[Facts] = Facts(in_expectation=True)
 
     def round(self, s: State, problem: Objective) -> Round:
         (s.x,) = yield average(self.descend(s, problem, s.x))
@@ -36,7 +36,7 @@ class DPSGDCTA(Descent):
     """Combine, then adapt: x_i ← Σ_j w_ij x_j − η g_i, with g_i at the peer's own x_i."""
 
     name: ClassVar[str] = "d-psgd-cta"
-    facts: ClassVar[Facts] = Facts()
+    facts: ClassVar[Facts] = Facts(in_expectation=True)
 
     def round(self, s: State, problem: Objective) -> Round:
         step = self.descend(s, problem, s.x) - s.x

@@ -104,7 +104,10 @@ def needs(facts: Facts) -> tuple[str, ...]:
         (facts.pooled, "all data at one peer"),
         (facts.complete, "a complete graph with weights 1/n"),
         (facts.symmetric, "symmetric weights"),
-        (facts.doubly_stochastic and not facts.complete, "doubly stochastic weights"),
+        (
+            facts.doubly_stochastic and not facts.complete,
+            "doubly stochastic weights" + ", in expectation" * facts.in_expectation,
+        ),
         (facts.row_stochastic, "weights whose rows sum to 1"),
         (
             facts.least_eigenvalue is not None,

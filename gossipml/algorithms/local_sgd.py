@@ -22,7 +22,7 @@ class LocalSGD(Descent):
     """
 
     name: ClassVar[str] = "local-sgd"
-    facts: ClassVar[Facts] = Facts()
+    facts: ClassVar[Facts] = Facts(in_expectation=True)
 
     local_steps: int = 5
 

@@ -16,16 +16,26 @@ from rich.table import Table
 from gossipml.errors import ConfigError
 from gossipml.topology import (
     GRAPHS,
+    NAMES,
+    SCHEDULES,
+    Schedule,
+    Static,
     Topology,
     TopologyFacts,
+    brings_graph,
+    canonical,
     describe,
+    describe_schedule,
+    is_fixed,
     load_topology,
+    make_schedule,
     make_topology,
     mixing,
+    options_of,
     save_topology,
+    schedule_options,
 )
 from gossipml.topology.files import EXTENSIONS
-from gossipml.topology.graphs import is_fixed, options_of
 from gossipml.topology.weights import with_weights
 
 KEEPS_ADDRESSES = (".json", ".graphml", ".gml")
@@ -49,15 +59,18 @@ Plot = Annotated[Path | None, typer.Option("--plot", help="Draw a picture into t
 
 @app.command("list")
 def list_graphs(as_json: Json = False) -> None:
-    """List the graphs that have a name."""
-    rows = [_listing(name) for name in GRAPHS]
+    """List the graphs and the schedules that have a name."""
+    graphs = [_listing(name) for name in NAMES]
+    schedules = [_listing(name, schedule=True) for name in SCHEDULES if not brings_graph(name)]
     if as_json:
-        _print_json({"graphs": rows})
+        _print_json({"graphs": graphs, "schedules": schedules})
         return
-    table = Table("graph", "options", "what it is", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["name"], " ".join(row["options"]), row["description"])
-    _print(table)
+    for kind, rows in (("graph", graphs), ("schedule of a graph", schedules)):
+        table = Table(kind, "", "options", "what it is", box=None, pad_edge=False)
+        for row in rows:
+            varies = "time-varying" if row["time_varying"] else ""
+            table.add_row(row["name"], varies, " ".join(row["options"]), row["description"])
+        _print(table)
 
 
 @app.command()
@@ -71,13 +84,25 @@ def show(
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
-    """Show the facts of one graph: size, degrees, spectral gap, predicted rounds."""
-    topology = _open(graph, peers, seed, _options(options))
-    facts = describe(topology, weights, matrix=matrix)
-    if plot is not None:
-        from gossipml.topology.plot import plot_topology
+    """Show the facts of one graph: size, degrees, spectral gap, predicted rounds.
 
-        plot_topology(topology, mixing(topology, weights), plot)
+    Of a schedule, such as base-k or --set schedule=matcha on a graph: its period, what a round
+    sends, and after how many rounds it is exact.
+    """
+    topology, schedule = _open_with_schedule(graph, peers, seed, _options(options))
+    if schedule is None:
+        facts = describe(topology, weights, matrix=matrix)
+    else:
+        facts = _described(topology, schedule, weights, matrix=matrix)
+    if plot is not None:
+        from gossipml.topology import plot as pictures
+
+        if schedule is None:
+            pictures.plot_topology(topology, mixing(topology, weights), plot)
+        elif schedule.static:
+            pictures.plot_topology(topology, schedule.matrix(0), plot)
+        else:
+            pictures.plot_schedule(schedule, facts, plot)
     if as_json:
         _print_json(facts)
     else:
@@ -94,11 +119,17 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare graphs side by side; --plot draws how fast each one agrees."""
-    facts = [describe(_open(graph, peers, seed, {}), weights) for graph in graphs]
+    opened = [_open_with_schedule(graph, peers, seed, {}) for graph in graphs]
+    facts = [
+        describe(topology, weights)
+        if schedule is None
+        else _described(topology, schedule, weights, matrix=False)
+        for topology, schedule in opened
+    ]
     if plot is not None:
         from gossipml.topology.plot import plot_decay
 
-        plot_decay(facts, plot)
+        plot_decay(facts, plot, [schedule for _, schedule in opened])
     if as_json:
         _print_json({"topologies": facts})
         return
@@ -141,7 +172,7 @@ def make(
     if weights is not None:
         topology = with_weights(topology, mixing(topology, weights))
     save_topology(topology, out)
-    typer.echo(f"{out}: {topology.n} peers, {len(topology.edges)} links", err=True)
+    typer.echo(f"{out}: {topology.n} peers, {topology.links} links", err=True)
 
 
 @app.command()
@@ -179,6 +210,34 @@ def _open(graph: str, peers: int | None, seed: int, options: dict[str, Any]) -> 
     return make_topology(graph, peers, seed, **options)
 
 
+def _open_with_schedule(
+    graph: str, peers: int | None, seed: int, options: dict[str, Any]
+) -> tuple[Topology, Schedule | None]:
+    """Return the graph and its schedule; None for the weights of a rule, the same for ever."""
+    spec = options.pop("schedule", None)
+    name = canonical(graph)
+    topology = _open(graph, peers, seed, options)
+    if spec is None and brings_graph(name):
+        spec = {"name": name, **options}
+    if spec is None or spec in ("static", {"name": "static"}):
+        return topology, None
+    if not isinstance(spec, str | dict):
+        raise ConfigError(f"--set: found schedule={spec!r}, expected a name or a table")
+    return topology, make_schedule(spec, topology, seed=seed)
+
+
+def _described(
+    topology: Topology, schedule: Schedule, weights: str, *, matrix: bool
+) -> TopologyFacts:
+    if weights not in ("metropolis", "uniform"):
+        raise ConfigError(
+            f"--weights: found {weights!r} beside the schedule {schedule.kind!r}, which has its own"
+        )
+    facts = describe_schedule(schedule, matrix=matrix)
+    on_graph = "" if brings_graph(topology.name) else f" on {topology.name}"
+    return msgspec.structs.replace(facts, name=f"{schedule.kind}{on_graph}")
+
+
 def _options(settings: list[str] | None) -> dict[str, Any]:
     options = {}
     for setting in settings or ():
@@ -205,14 +264,18 @@ def _addresses(first: str, count: int) -> tuple[str, ...]:
     return tuple(f"{host}:{int(port) + i}" for i in range(count))
 
 
-def _listing(name: str) -> dict[str, Any]:
-    description = (GRAPHS[name].__doc__ or "").partition("\n")[0]
+def _listing(name: str, *, schedule: bool = False) -> dict[str, Any]:
+    schedule = schedule or name not in GRAPHS
+    made = SCHEDULES[name] if schedule else GRAPHS[name]
+    description = (made.__doc__ or "").partition("\n")[0]
+    found = schedule_options(name) if schedule else options_of(name)
     options = [
         key if option.default is None else f"{key}={option.default}"
-        for key, option in options_of(name).items()
+        for key, option in found.items()
     ]
     return {
         "name": name,
+        "time_varying": schedule and not issubclass(made, Static),  # type: ignore[arg-type]
         "options": options,
         "description": description.removeprefix("Return ").rstrip("."),
     }
@@ -228,8 +291,10 @@ def _print_facts(facts: TopologyFacts) -> None:
         ("degree", f"{_degree(facts)}, mean {facts.degree.mean:.4g}"),
         ("diameter", _or_dash(facts.diameter)),
         ("weights", facts.weights),
+        *(_of_rounds(facts) if facts.schedule != "static" else ()),
         ("spectral gap", _gap(facts)),
         ("rounds to 1e-3", _or_dash(facts.predicted_rounds)),
+        ("exact", _exact(facts)),
     ):
         table.add_row(label, value)
     _print(table)
@@ -238,13 +303,30 @@ def _print_facts(facts: TopologyFacts) -> None:
             typer.echo(" ".join(f"{weight:8.5f}" if weight else "       ." for weight in row))
 
 
+def _of_rounds(facts: TopologyFacts) -> list[tuple[str, str]]:
+    """Return what there is to say of weights that change by rounds."""
+    sent = facts.round_degree
+    least = f"{sent.min} to " if sent.min != sent.max else ""
+    period = "never repeats" if facts.period is None else f"{facts.period} rounds"
+    rows = [("period", period), ("a round sends", f"{least}{sent.max}, mean {sent.mean:.4g}")]
+    if facts.expected_contraction is not None:
+        left = f"{facts.expected_contraction:.4g} of the squared distance, in expectation"
+        rows.append(("a round leaves", left))
+    return [*rows, ("gap of", facts.gap_of)]
+
+
+def _exact(facts: TopologyFacts) -> str:
+    rounds = facts.exact_after_rounds
+    return "never" if rounds is None else f"after {rounds} round{'s' * (rounds > 1)}"
+
+
 def _degree(facts: TopologyFacts) -> str:
     low, high = facts.degree.min, facts.degree.max
     return str(low) if low == high else f"{low} to {high}"
 
 
 def _gap(facts: TopologyFacts) -> str:
-    return f"{facts.spectral_gap:.4g}"
+    return "-" if facts.spectral_gap is None else f"{facts.spectral_gap:.4g}"
 
 
 def _or_dash(value: int | None) -> str:

@@ -48,6 +48,8 @@ def shrink(settings: Mapping[str, Any], summaries: Sequence[Summary]) -> float |
         return None
     if any(settings.get(key, wanted) != wanted for key, wanted in _NEEDED.items()):
         return None
+    if any(summary.topology.schedule != "static" for summary in summaries):
+        return None
     gaps = [summary.topology.spectral_gap for summary in summaries if not summary.lost_peers]
     known = [gap for gap in gaps if gap is not None and 0 < gap <= 1 + 1e-9]
     return max(0.0, 1 - min(known)) if known and len(known) == len(summaries) else None

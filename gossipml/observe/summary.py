@@ -58,12 +58,13 @@ class Isolated(msgspec.Struct, frozen=True):
 
 
 class TopologySummary(msgspec.Struct, frozen=True):
-    """The graph in four facts."""
+    """The graph and what mixes when."""
 
     graph: str  # its name, or the file it came from
     nodes: int
     edges: int
-    spectral_gap: float | None  # None for large graphs, where it takes too long
+    spectral_gap: float | None  # of a round; None for large graphs, where it takes too long
+    schedule: str = "static"  # what mixes when
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

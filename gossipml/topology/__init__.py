@@ -6,6 +6,7 @@ JSON file imports neither networkx nor scipy.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
         hypercube,
         karate,
         les_miserables,
-        make_graph,
-        make_topology,
         path,
         random_regular,
         ring,
@@ -44,14 +43,39 @@ if TYPE_CHECKING:
         torus,
         tree,
     )
-    from gossipml.topology.schedule import (
+    from gossipml.topology.named import NAMES, is_fixed, make_graph, make_topology, options_of
+    from gossipml.topology.schedules import (
+        ALIASES,
         SCHEDULES,
+        BaseK,
+        DirectedEquiDyn,
+        DirectedEquiStatic,
+        EpidemicLocal,
+        EpidemicOracle,
+        InnerOuterExponential,
+        Matcha,
         OnePeerExponential,
+        OnePeerHypercube,
+        RandomMatching,
         RandomRegular,
         Row,
         Schedule,
         Static,
+        UndirectedEquiDyn,
+        UndirectedEquiStatic,
+        Varying,
+        brings_graph,
+        canonical,
         make_schedule,
+        schedule_of_peers,
+        schedule_options,
+    )
+    from gossipml.topology.schedules.agreement import (
+        Agreement,
+        agreement,
+        decay,
+        describe_schedule,
+        exact_after,
     )
     from gossipml.topology.topology import Link, Node, Topology
     from gossipml.topology.weights import (
@@ -63,32 +87,54 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ALIASES",
     "GRAPHS",
+    "NAMES",
     "RULES",
     "SCHEDULES",
+    "Agreement",
+    "BaseK",
+    "DirectedEquiDyn",
+    "DirectedEquiStatic",
+    "EpidemicLocal",
+    "EpidemicOracle",
+    "InnerOuterExponential",
     "Link",
+    "Matcha",
     "MixingMatrix",
     "Node",
     "OnePeerExponential",
+    "OnePeerHypercube",
+    "RandomMatching",
     "RandomRegular",
     "Row",
     "Schedule",
     "Static",
     "Topology",
     "TopologyFacts",
+    "UndirectedEquiDyn",
+    "UndirectedEquiStatic",
+    "Varying",
+    "agreement",
     "barabasi_albert",
     "barbell",
+    "brings_graph",
+    "canonical",
     "caveman",
     "check_mixing",
     "complete",
     "davis",
+    "decay",
     "describe",
+    "describe_schedule",
     "diameter",
     "erdos_renyi",
+    "exact_after",
     "exponential",
     "florentine",
     "grid",
     "hypercube",
+    "is_fixed",
     "karate",
     "known_gap",
     "lambda_min",
@@ -99,11 +145,14 @@ __all__ = [
     "make_topology",
     "mixing",
     "mixing_matrix",
+    "options_of",
     "path",
     "predicted_rounds",
     "random_regular",
     "ring",
     "save_topology",
+    "schedule_of_peers",
+    "schedule_options",
     "small_world",
     "spectral_gap",
     "star",
@@ -111,40 +160,45 @@ __all__ = [
     "tree",
 ]
 
+_PARTS = {
+    "topology": ("Link", "Node", "Topology"),
+    "weights": ("MixingMatrix", "RULES", "check_mixing", "mixing", "mixing_matrix"),
+    "facts": (
+        "TopologyFacts", "describe", "diameter", "known_gap", "lambda_min", "predicted_rounds",
+        "spectral_gap",
+    ),
+    "files": ("load_topology", "save_topology"),
+    "named": ("NAMES", "is_fixed", "make_graph", "make_topology", "options_of"),
+    "schedules": (
+        "ALIASES", "SCHEDULES", "BaseK", "DirectedEquiDyn", "DirectedEquiStatic", "EpidemicLocal",
+        "EpidemicOracle", "InnerOuterExponential", "Matcha", "OnePeerExponential",
+        "OnePeerHypercube", "RandomMatching", "RandomRegular", "Row", "Schedule", "Static",
+        "UndirectedEquiDyn", "UndirectedEquiStatic", "Varying", "brings_graph", "canonical",
+        "make_schedule", "schedule_of_peers", "schedule_options",
+    ),
+    "schedules.agreement": (
+        "Agreement", "agreement", "decay", "describe_schedule", "exact_after",
+    ),
+}  # fmt: skip
 # Where the names outside graphs.py live; every other public name is a graph.
-_HOME = {
-    "Link": "topology",
-    "MixingMatrix": "weights",
-    "Node": "topology",
-    "RULES": "weights",
-    "Row": "schedule",
-    "SCHEDULES": "schedule",
-    "make_schedule": "schedule",
-    "RandomRegular": "schedule",
-    "OnePeerExponential": "schedule",
-    "Schedule": "schedule",
-    "Static": "schedule",
-    "Topology": "topology",
-    "TopologyFacts": "facts",
-    "check_mixing": "weights",
-    "describe": "facts",
-    "diameter": "facts",
-    "known_gap": "facts",
-    "lambda_min": "facts",
-    "load_topology": "files",
-    "mixing": "weights",
-    "mixing_matrix": "weights",
-    "predicted_rounds": "facts",
-    "save_topology": "files",
-    "spectral_gap": "facts",
-}
+_HOME = {name: part for part, names in _PARTS.items() for name in names}
+
+
+# Schedules that need no graph: base_k(8, k=2) is the networkx graph of all links it ever uses.
+UNIONS = (
+    "base_k", "d_equi_static", "epidemic_local", "epidemic_oracle", "inner_outer_exponential",
+    "od_equi_dyn", "one_peer_exponential", "one_peer_hypercube", "ou_equi_dyn", "random_matching",
+    "u_equi_static",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in UNIONS:
+        return partial(import_module(f"{__name__}.named").make_graph, name)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME.get(name, 'graphs')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *UNIONS})

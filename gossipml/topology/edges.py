@@ -137,7 +137,8 @@ def tidy(peers: int, links: Links, *, directed: bool = False) -> Links:
     links = links[links[:, 0] != links[:, 1]]
     if not directed:
         links = np.sort(links, axis=1)
-    keys = np.unique(links[:, 0] * peers + links[:, 1])
+    keys = np.sort(links[:, 0] * peers + links[:, 1])  # np.unique hashes: ten times slower
+    keys = keys[np.append(True, keys[1:] != keys[:-1])] if keys.size else keys
     return np.stack([keys // peers, keys % peers], axis=1)
 
 

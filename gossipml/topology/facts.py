@@ -40,9 +40,15 @@ class TopologyFacts(msgspec.Struct, frozen=True, kw_only=True):
     connected: bool
     directed: bool
     diameter: int | None  # None beyond 2000 peers
-    spectral_gap: float
+    spectral_gap: float | None  # None where a long period of many peers takes too long
     predicted_rounds: int | None = msgspec.field(name="predicted_rounds_to_1e-3")
     weights: str
+    exact_after_rounds: int | None = None  # None: never
+    schedule: str = "static"
+    period: int | None = 1  # rounds after which weights repeat; None: they are drawn anew
+    round_degree: Degree  # peers that are sent a model in one round
+    gap_of: str = "one round"  # what the spectral gap is of
+    expected_contraction: float | None = None  # of the squared distance, where rounds are random
     W: list[list[float]] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -53,20 +59,26 @@ def describe(
 
     ``matrix=True`` adds the mixing matrix as ``W``.
     """
+    from gossipml.topology.schedules import Static
+    from gossipml.topology.schedules.agreement import exact_after
+
     weights = mixing(topology, rule)
     gap = spectral_gap(weights)
     degrees = topology.degrees
+    degree = Degree(int(degrees.min()), float(degrees.mean()), int(degrees.max()))
     return TopologyFacts(
         name=topology.name,
         nodes=topology.n,
         edges=len(topology.edges),
-        degree=Degree(int(degrees.min()), float(degrees.mean()), int(degrees.max())),
+        degree=degree,
         connected=topology.is_connected(),
         directed=topology.directed,
         diameter=diameter(topology),
         spectral_gap=gap,
         predicted_rounds=predicted_rounds(gap),
         weights=rule if isinstance(rule, str) else "own",
+        exact_after_rounds=exact_after(Static(topology, weights)),
+        round_degree=degree,
         W=weights.dense().tolist() if matrix else msgspec.UNSET,
     )
 

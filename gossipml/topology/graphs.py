@@ -6,7 +6,6 @@ directed link u -> v carries u's model to v.
 
 from __future__ import annotations
 
-import inspect
 from itertools import combinations, pairwise
 from math import isqrt, log
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from gossipml import seeds
-from gossipml.errors import ConfigError, TopologyError, nearest
-from gossipml.topology import edges
-from gossipml.topology.topology import Topology
+from gossipml.errors import TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +46,7 @@ def grid(peers: int, *, rows: int | None = None) -> nx.Graph[int]:
 
     A prime number of peers makes a path.
     """
-    rows = _rows("grid", peers, rows)
+    rows = rows_or_default("grid", peers, rows)
     columns = peers // max(rows, 1)
     across = ((i, i + 1) for i in range(peers) if (i + 1) % columns)
     down = ((i, i + columns) for i in range(peers - columns))
@@ -61,7 +58,7 @@ def torus(peers: int, *, rows: int | None = None) -> nx.Graph[int]:
 
     Two rows or columns are joined by single links. A prime number of peers makes a ring.
     """
-    rows = _rows("torus", peers, rows)
+    rows = rows_or_default("torus", peers, rows)
     columns = peers // max(rows, 1)
     across = ((i, i - i % columns + (i + 1) % columns) for i in range(peers))
     down = ((i, (i + columns) % peers) for i in range(peers))
@@ -70,21 +67,21 @@ def torus(peers: int, *, rows: int | None = None) -> nx.Graph[int]:
 
 def hypercube(peers: int) -> nx.Graph[int]:
     """Return the hypercube: peers whose numbers differ in one bit are linked; 2^p of them."""
-    _power_of_two(peers)
+    check_power_of_two(peers)
     bits = [1 << k for k in range(max(peers, 1).bit_length() - 1)]
     return _graph("hypercube", peers, ((i, i ^ bit) for i in range(peers) for bit in bits))
 
 
 def tree(peers: int, *, branching: int = 2) -> nx.Graph[int]:
     """Return a balanced tree, filled level by level from its root 0."""
-    _at_least("tree", "branching", branching, 1)
+    at_least("tree", "branching", branching, 1)
     return _graph("tree", peers, ((i, (i - 1) // branching) for i in range(1, peers)))
 
 
 def random_regular(peers: int, *, degree: int | None = None, seed: int = 0) -> nx.Graph[int]:
     """Return a random graph in which all have the same degree (4, or fewer among few peers)."""
-    degree = _degree("random-regular", peers, degree)
-    _even_product(peers, degree)
+    degree = degree_or_default("random-regular", peers, degree)
+    check_even_product(peers, degree)
     return _connected(
         "random-regular",
         seed,
@@ -95,7 +92,7 @@ def random_regular(peers: int, *, degree: int | None = None, seed: int = 0) -> n
 
 def erdos_renyi(peers: int, *, probability: float | None = None, seed: int = 0) -> nx.Graph[int]:
     """Return a random graph with each link present with a probability (2 ln n / n)."""
-    _at_least("erdos-renyi", "peers", peers, 1)
+    at_least("erdos-renyi", "peers", peers, 1)
     p = min(1.0, 2 * log(peers) / peers) if probability is None else probability
     if not 0 <= p <= 1:
         raise TopologyError(f"erdos-renyi: probability is {p:g}, expected 0 to 1")
@@ -114,7 +111,7 @@ def small_world(
 
     Watts, Strogatz 1998, "Collective dynamics of small-world networks".
     """
-    degree = _degree("small-world", peers, degree)
+    degree = degree_or_default("small-world", peers, degree)
     if degree == peers - 1:
         return complete(peers)
     if degree % 2:
@@ -136,7 +133,7 @@ def barabasi_albert(
 
     Barabási, Albert 1999, "Emergence of scaling in random networks".
     """
-    _at_least("barabasi-albert", "peers", peers, 1)
+    at_least("barabasi-albert", "peers", peers, 1)
     links = min(2, peers - 1) if edges_per_node is None else edges_per_node
     if peers == 1 and not links:
         return complete(1)
@@ -155,9 +152,9 @@ def caveman(peers: int, *, cliques: int | None = None) -> nx.Graph[int]:
     Watts 1999, "Networks, dynamics, and the small-world phenomenon". Sizes of cliques
     differ by one where the number of peers needs it.
     """
-    _at_least("caveman", "peers", peers, 1)
+    at_least("caveman", "peers", peers, 1)
     count = max(1, min(isqrt(peers), peers // 3)) if cliques is None else cliques
-    _at_least("caveman", "cliques", count, 1)
+    at_least("caveman", "cliques", count, 1)
     if count == 1:
         return complete(peers)
     if peers < 3 * count:
@@ -174,7 +171,7 @@ def caveman(peers: int, *, cliques: int | None = None) -> nx.Graph[int]:
 
 def barbell(peers: int, *, path: int | None = None) -> nx.Graph[int]:
     """Return two equal cliques joined by a path of peers (0, or 1 where the number is odd)."""
-    _at_least("barbell", "peers", peers, 1)
+    at_least("barbell", "peers", peers, 1)
     between = peers % 2 if path is None else path
     clique, odd = divmod(peers - between, 2)
     if between < 0 or odd or clique < min(1, peers - 1):
@@ -193,7 +190,7 @@ def exponential(peers: int) -> nx.DiGraph[int]:
 
     Ying, Yuan, Chen, Hu, Pan, Yin 2021, arXiv:2110.13363.
     """
-    _at_least("exponential", "peers", peers, 1)
+    at_least("exponential", "peers", peers, 1)
     hops = [1 << k for k in range((peers - 1).bit_length())]
     graph: nx.DiGraph[int] = nx.DiGraph(name="exponential")
     graph.add_nodes_from(range(peers))
@@ -232,125 +229,8 @@ GRAPHS: dict[str, Callable[..., nx.Graph[int]]] = {
 """Every graph by the name that experiment files and the command line use."""
 
 
-def make_graph(name: str, peers: int | None = None, seed: int = 0, **options: Any) -> nx.Graph[int]:
-    """Return a named graph as a networkx graph with nodes 0..n-1.
-
-    Parameters
-    ----------
-    name
-        A key of :data:`GRAPHS`; underscores do for dashes.
-    peers
-        Number of peers; not needed for a graph of fixed size.
-    seed
-        For the random graphs.
-    **options
-        The keyword parameters of the graph's function.
-
-    Raises
-    ------
-    ConfigError
-        For an unknown name or option, or an option of the wrong type.
-    TopologyError
-        If the graph does not exist with that many peers.
-    """
-    known = name.replace("_", "-")
-    if known not in GRAPHS:
-        raise ConfigError(f"topology.graph: unknown graph {name!r}{nearest(known, GRAPHS)}")
-    function = GRAPHS[known]
-    allowed = options_of(known)
-    for key, value in options.items():
-        _check_option(known, key, value, allowed)
-    parameters = inspect.signature(function).parameters
-    if "peers" not in parameters:
-        return _fixed(known, function(), peers)
-    if peers is None:
-        raise ConfigError(f"topology.peers: missing, graph {known!r} needs it")
-    if "seed" in parameters:
-        options["seed"] = seed
-    return function(peers, **options)
-
-
-def make_topology(name: str, peers: int | None = None, seed: int = 0, **options: Any) -> Topology:
-    """Return a named graph as a :class:`Topology`; see :func:`make_graph`.
-
-    Beyond ``LARGE`` peers the regular graphs and ``random-regular`` are made as arrays, without
-    networkx; a random one is then another draw than networkx would make from the seed.
-    """
-    known = name.replace("_", "-")
-    if peers is not None and peers > LARGE and known in _AS_ARRAYS:
-        allowed = options_of(known)
-        for key, value in options.items():
-            _check_option(known, key, value, allowed)
-        links = _AS_ARRAYS[known](peers, seed, **options)
-        return Topology.of_links(known, peers, links, directed=known == "exponential")
-    return Topology.from_networkx(make_graph(name, peers, seed, **options))
-
-
-LARGE = 5_000
-"""Peers beyond which graphs are made without networkx objects."""
-
-
-def _large_hypercube(peers: int, seed: int) -> edges.Links:
-    _power_of_two(peers)
-    return edges.hypercube(peers)
-
-
-def _large_tree(peers: int, seed: int, *, branching: int = 2) -> edges.Links:
-    _at_least("tree", "branching", branching, 1)
-    return edges.tree(peers, branching)
-
-
-def _large_regular(peers: int, seed: int, *, degree: int | None = None) -> edges.Links:
-    degree = _degree("random-regular", peers, degree)
-    _even_product(peers, degree)
-    return edges.connected_random_regular(peers, degree, seed)
-
-
-_AS_ARRAYS: dict[str, Callable[..., edges.Links]] = {
-    "ring": lambda peers, seed: edges.ring(peers),
-    "path": lambda peers, seed: edges.path(peers),
-    "star": lambda peers, seed: edges.star(peers),
-    "complete": lambda peers, seed: edges.complete(peers),
-    "grid": lambda peers, seed, rows=None: edges.grid(peers, _rows("grid", peers, rows)),
-    "torus": lambda peers, seed, rows=None: edges.torus(peers, _rows("torus", peers, rows)),
-    "hypercube": _large_hypercube,
-    "tree": _large_tree,
-    "exponential": lambda peers, seed: edges.exponential(peers),
-    "random-regular": _large_regular,
-}
-
-
-def options_of(name: str) -> dict[str, inspect.Parameter]:
-    """Return the options that the named graph takes, with their types and defaults."""
-    parameters = inspect.signature(GRAPHS[name]).parameters
-    return {key: value for key, value in parameters.items() if key not in ("peers", "seed")}
-
-
-def is_fixed(name: str) -> bool:
-    """Return whether the named graph has its own number of peers."""
-    function = GRAPHS.get(name.replace("_", "-"))
-    return function is not None and "peers" not in inspect.signature(function).parameters
-
-
-def _check_option(graph: str, key: str, value: Any, allowed: dict[str, inspect.Parameter]) -> None:
-    if key not in allowed:
-        hint = nearest(key, allowed) or f"; graph {graph!r} takes no options"
-        raise ConfigError(f"topology.{key}: unknown key{hint}")
-    kind = str(allowed[key].annotation).removesuffix(" | None")
-    types = (int, float) if kind == "float" else (int,)
-    if isinstance(value, bool) or not isinstance(value, types):
-        expected = "a number" if kind == "float" else "an integer"
-        raise ConfigError(f"topology.{key}: found {value!r}, expected {expected}")
-
-
-def _fixed(name: str, graph: nx.Graph[int], peers: int | None) -> nx.Graph[int]:
-    if peers not in (None, len(graph)):
-        raise TopologyError(f"{name}: {peers} peers, but this graph has {len(graph)}; leave it out")
-    return graph
-
-
 def _graph(name: str, peers: int, links: Iterable[tuple[int, int]]) -> nx.Graph[int]:
-    _at_least(name, "peers", peers, 1)
+    at_least(name, "peers", peers, 1)
     graph: nx.Graph[int] = nx.Graph(name=name)
     graph.add_nodes_from(range(peers))
     graph.add_edges_from((u, v) for u, v in links if u != v)  # a ring of one has no link
@@ -375,27 +255,27 @@ def _connected(
     raise TopologyError(f"{name}: {_DRAWS} draws with {options} were all disconnected; raise it")
 
 
-def _power_of_two(peers: int) -> None:
+def check_power_of_two(peers: int) -> None:
     if peers > 0 and peers & (peers - 1):
         low = 1 << (peers.bit_length() - 1)
         raise TopologyError(f"hypercube: {peers} peers, expected a power of two: {low}, {2 * low}")
 
 
-def _even_product(peers: int, degree: int) -> None:
+def check_even_product(peers: int, degree: int) -> None:
     if peers * degree % 2:
         raise TopologyError(
             f"random-regular: {peers} peers of degree {degree}, expected an even product"
         )
 
 
-def _at_least(name: str, parameter: str, value: int, least: int) -> None:
+def at_least(name: str, parameter: str, value: int, least: int) -> None:
     if value < least:
         raise TopologyError(f"{name}: {parameter} is {value}, expected at least {least}")
 
 
-def _rows(name: str, peers: int, rows: int | None) -> int:
+def rows_or_default(name: str, peers: int, rows: int | None) -> int:
     """Return the number of rows: as asked, else the most that are no more than the columns."""
-    _at_least(name, "peers", peers, 1)
+    at_least(name, "peers", peers, 1)
     if rows is None:
         return next(r for r in range(isqrt(peers), 0, -1) if peers % r == 0)
     if rows < 1 or peers % rows:
@@ -403,8 +283,8 @@ def _rows(name: str, peers: int, rows: int | None) -> int:
     return rows
 
 
-def _degree(name: str, peers: int, degree: int | None) -> int:
-    _at_least(name, "peers", peers, 1)
+def degree_or_default(name: str, peers: int, degree: int | None) -> int:
+    at_least(name, "peers", peers, 1)
     if degree is None:
         return min(4, peers - 1)
     if not min(1, peers - 1) <= degree < peers:

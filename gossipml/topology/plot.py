@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.topology.facts import TopologyFacts
+    from gossipml.topology.schedules import Schedule
     from gossipml.topology.topology import Topology
     from gossipml.topology.weights import MixingMatrix
 
@@ -27,6 +28,9 @@ _GREY = "#8a8f98"
 # Okabe and Ito 2008: told apart by colour-blind readers; the dashes, in black and white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", ":")
+_ROUNDS = 7  # of a schedule that are drawn
+_WORKED_OUT = 500  # rounds of a schedule that are multiplied out
+_FLOOR = 1e-12  # drawn for what is left of nothing
 _LABELS = 40  # peers up to which their ids are readable in the picture
 
 
@@ -55,8 +59,76 @@ def plot_topology(topology: Topology, matrix: MixingMatrix, path: str | Path) ->
     _save(figure, path)
 
 
-def plot_decay(facts: Sequence[TopologyFacts], path: str | Path) -> None:
+def plot_schedule(schedule: Schedule, facts: TopologyFacts, path: str | Path) -> None:
+    """Draw who meets whom in the first rounds of a schedule, and how fast peers agree.
+
+    Up to seven rounds of one period, on a circle; an arrow where a model goes one way.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    ConfigError
+        If the picture cannot be written there.
+    """
+    shown = min(schedule.period or _ROUNDS, _ROUNDS)
+    columns = (shown + 2) // 2
+    figure = _figure(3.2 * columns, 6.6)
+    panels = figure.subplots(2, columns, squeeze=False).ravel()
+    for t, axes in enumerate(panels[:shown]):
+        matrix = schedule.matrix(t)
+        _draw_round(axes, matrix.rows, matrix.indices, matrix.n)
+        axes.set_title(f"round {t}")
+    for axes in panels[shown:-1]:
+        axes.set_axis_off()
+    rounds = max(2 * (schedule.period or 8), 8)
+    _draw_decay(panels[-1], schedule, rounds)
+    repeats = "drawn anew each round" if facts.period is None else f"period {facts.period}"
+    figure.suptitle(f"{facts.name}: {facts.nodes} peers, {repeats}")
+    _save(figure, path)
+
+
+def _draw_round(axes: Axes, receivers: NDArray[Any], senders: NDArray[Any], n: int) -> None:
+    angle = 2 * pi * np.arange(n) / n
+    places = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    pairs = set(zip(senders.tolist(), receivers.tolist(), strict=True))
+    for u, v in pairs:
+        both = (v, u) in pairs
+        if u == v or (both and u > v):
+            continue
+        arrow: dict[str, Any] = {
+            "arrowstyle": "-" if both else "-|>", "color": _GREY, "shrinkA": 5, "shrinkB": 5,
+            "lw": 0.9,
+        }  # fmt: skip
+        axes.annotate("", places[v], places[u], arrowprops=arrow)
+    short = n <= _LABELS
+    axes.scatter(places[:, 0], places[:, 1], s=110 if short else 12, color=_BLUE, zorder=2)
+    for i, place in enumerate(places.tolist() if short else ()):
+        axes.annotate(str(i), place, color="white", ha="center", va="center", fontsize=6, zorder=3)
+    axes.set(aspect="equal")
+    axes.margins(0.12)
+    axes.set_axis_off()
+
+
+def _draw_decay(axes: Axes, schedule: Schedule, rounds: int) -> None:
+    from gossipml.topology.schedules.agreement import decay
+
+    left = decay(schedule, rounds)
+    what = "in expectation" if schedule.period is None else "worst case"
+    axes.plot(np.arange(rounds + 1), np.maximum(left, _FLOOR), color=_BLUE, marker="o", ms=3)
+    axes.set(yscale="log", xlabel="rounds", title=f"disagreement left,\n{what}", ylim=(3e-4, 1.5))
+    axes.locator_params(axis="x", integer=True)
+    axes.grid(alpha=0.25)
+
+
+def plot_decay(
+    facts: Sequence[TopologyFacts],
+    path: str | Path,
+    schedules: Sequence[Schedule | None] = (),
+) -> None:
     """Draw how fast each topology forgets disagreement: rho^t, the worst case after t rounds.
+
+    What is left is worked out round by round for those of ``schedules`` that are not None.
 
     Raises
     ------
@@ -69,8 +141,13 @@ def plot_decay(facts: Sequence[TopologyFacts], path: str | Path) -> None:
     axes = figure.subplots()
     slowest = max((fact.predicted_rounds or 1 for fact in facts), default=1)
     rounds = np.unique([0, *np.geomspace(1, 2 * slowest, 200).round()])
-    for k, (rho, names) in enumerate(_by_speed(facts)):
-        axes.plot(rounds, np.maximum(rho**rounds, 1e-12), label=",\n".join(names),
+    varying = [schedule for schedule in schedules if schedule is not None]
+    by_rule = [fact for k, fact in enumerate(facts) if k >= len(schedules) or schedules[k] is None]
+    curves = [(rounds, rho**rounds, ",\n".join(names)) for rho, names in _by_speed(by_rule)] + [
+        _worked_out(schedule, 2 * slowest) for schedule in varying
+    ]
+    for k, (at, left, label) in enumerate(curves):
+        axes.plot(at, np.maximum(left, _FLOOR), label=label,
                   color=_COLOURS[k % len(_COLOURS)], linestyle=_DASHES[k % len(_DASHES)],
                   linewidth=1.8)  # fmt: skip
     axes.axhline(1e-3, color=_GREY, linewidth=0.8, linestyle=":")
@@ -84,11 +161,19 @@ def plot_decay(facts: Sequence[TopologyFacts], path: str | Path) -> None:
     _save(figure, path)
 
 
+def _worked_out(schedule: Schedule, rounds: int) -> tuple[NDArray[Any], NDArray[np.float64], str]:
+    from gossipml.topology.schedules.agreement import decay
+
+    left = decay(schedule, min(rounds, _WORKED_OUT))
+    name = f"{schedule.kind} ({schedule.matrix(0).n})"
+    return np.arange(len(left)), left, name
+
+
 def _by_speed(facts: Sequence[TopologyFacts]) -> list[tuple[float, list[str]]]:
     """Return rho and the graphs that have it, slowest first; equal ones would hide each other."""
     together: dict[float, list[str]] = {}
     for fact in facts:
-        rho = round(max(1 - fact.spectral_gap, 0.0), 9)
+        rho = round(max(1 - (fact.spectral_gap or 0.0), 0.0), 9)
         together.setdefault(rho, []).append(f"{fact.name} ({fact.nodes})")
     return sorted(together.items(), reverse=True)
 

@@ -180,6 +180,11 @@ class Topology:
         """Number of peers."""
         return len(self.ids)
 
+    @property
+    def links(self) -> int:
+        """Number of links."""
+        return len(self.edges)
+
     @cached_property
     def numbered(self) -> bool:
         """Whether all ids are integers."""

@@ -252,6 +252,21 @@ def test_weights_that_change_are_refused_where_they_must_stay(name):
         composed(algorithm, network)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_columns_that_sum_to_one_in_expectation_only_are_for_those_that_say_so(name):
+    schedule = topology.EpidemicLocal(PEERS, s=2, seed=SEED)
+    facts = ALGORITHMS[name].facts
+    network = Network(schedule.union, schedule.matrix(0), schedule, schedule.kind)
+    algorithm = methods.build_algorithm(experiment_from(setting(name)))
+    if facts.static or facts.complete or facts.pooled or facts.tree:
+        return  # refused for other reasons
+    if facts.doubly_stochastic and not facts.in_expectation:
+        with pytest.raises(ConfigError, match="sum to 1 in expectation only"):
+            composed(algorithm, network)
+    else:
+        composed(algorithm, network)
+
+
 def test_what_a_method_is_told_of_its_network():
     """Eigenvalues bound those of W, from the near side; what is given is left alone."""
     graph = topology.make_topology("ring", 16)

@@ -18,8 +18,7 @@ from gossipml.forecast import Forecast, forecast
 from gossipml.observe.ranking import Row, RunLine
 from gossipml.observe.summary import Summary
 from gossipml.plugins import option_names
-from gossipml.topology import TopologyFacts
-from gossipml.topology.graphs import options_of
+from gossipml.topology import TopologyFacts, options_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -29,6 +28,7 @@ WIRE = (ROOT / "docs/reference/wire.md").read_text("utf-8")
 
 NAMES = {
     "graph": topology.GRAPHS,
+    "schedule": topology.SCHEDULES,
     "weights": topology.RULES,
     "source": data.SOURCES,
     "partition": data.PARTITIONERS,
@@ -84,6 +84,8 @@ def test_every_name_has_its_row_and_options(heading, name):
         return
     if heading == "graph":
         options = options_of(name)
+    elif heading == "schedule":
+        options = topology.schedule_options(name)
     elif heading == "partition":
         options = data.partition_options(name) - {"min_samples"}
     else:

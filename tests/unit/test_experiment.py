@@ -119,7 +119,7 @@ WRONG_VALUE = [
     ("[topology]\ngraph = 'ring'\npeers = 0", "topology.peers: found 0, expected 1 or more"),
     (
         "[topology]\nschedule = 'x'\ngraph = 'ring'",
-        "topology.schedule: unknown name 'x'; known: one-peer, random-regular, static",
+        "topology.schedule: unknown name 'x'; known: ",
     ),
     ("[data]\ntest_fraction = 1.0", "data: test_fraction is 1.0, expected from 0 to less than 1"),
     ("[data]\ntest_fraction = nan", "data: test_fraction is nan, expected from 0 to less than 1"),

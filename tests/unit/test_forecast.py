@@ -160,6 +160,24 @@ def test_batches_beyond_the_samples_are_said():
         assert forecast(experiment(algorithm={"name": "d-psgd", "batch_size": size})).warnings == []
 
 
+@pytest.mark.parametrize("name", ["base-k", "epidemic-local", "random-matching"])
+def test_bytes_of_a_schedule_are_those_of_its_rounds(name):
+    given = experiment(topology={"graph": name, "peers": 6})
+    found = forecast(given)
+    headers = 40 * 2 * found.edges * wire.HEADER_SIZE
+    sent = gossipml.simulate(given, engine="stacked").summary.payload_bytes_sent
+    assert found.bytes_total - headers == sent
+
+
+def test_a_schedule_off_the_graph_is_said():
+    given = experiment(topology={"graph": "ring", "peers": 5, "schedule": "base-k"})
+    (warning,) = forecast(given).warnings
+    assert warning == (
+        "the schedule base-k links '0' and '2', which ring does not: it takes only the peers of "
+        "that graph"
+    )
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_one_peer_and_two(n):
     found = forecast(experiment(topology={"graph": "ring", "peers": n}))

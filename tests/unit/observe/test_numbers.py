@@ -55,7 +55,7 @@ def test_summary_has_the_promised_json_fields(make_summary):
         "payload_bytes_sent", "wall_s", "virtual_s", "node_rounds_per_s", "peak_rss_mb",
         "lost_peers", "stopped", "model_sha256", "run_dir",
     }  # fmt: skip
-    assert set(fields["topology"]) == {"graph", "nodes", "edges", "spectral_gap"}
+    assert set(fields["topology"]) == {"graph", "nodes", "edges", "spectral_gap", "schedule"}
     assert fields["test_loss"] == {"mean": 0.21, "min": 0.2, "max": 0.25}
     assert fields["centralised"] == {"test_accuracy": 0.951, "test_loss": 0.19}
     assert fields["virtual_s"] is None

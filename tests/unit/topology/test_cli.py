@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from gossipml.cli.topology import app
 from gossipml.errors import ConfigError, MissingExtraError, TopologyError
-from gossipml.topology import GRAPHS, load_topology
+from gossipml.topology import NAMES, SCHEDULES, load_topology
 
 PNG = b"\x89PNG"
 
@@ -35,7 +35,8 @@ def test_show_json(name, gap, rounds):
     assert found["predicted_rounds_to_1e-3"] == rounds
     assert set(found) == {
         "name", "nodes", "edges", "degree", "connected", "directed", "diameter", "spectral_gap",
-        "predicted_rounds_to_1e-3", "weights",
+        "predicted_rounds_to_1e-3", "weights", "exact_after_rounds", "schedule", "period",
+        "round_degree", "gap_of", "expected_contraction",
     }  # fmt: skip
 
 
@@ -75,10 +76,68 @@ def test_compare(tmp_path):
 
 
 def test_list():
-    found = json.loads(run("list", "--json"))["graphs"]
-    assert [row["name"] for row in found] == list(GRAPHS)
+    listed = json.loads(run("list", "--json"))
+    found = listed["graphs"]
+    assert [row["name"] for row in found] == list(NAMES)
+    varying = {row["name"] for rows in listed.values() for row in rows if row["time_varying"]}
+    assert varying == set(SCHEDULES) - {"static", "d-equi-static", "u-equi-static"}
     assert "branching=2" in next(row for row in found if row["name"] == "tree")["options"]
     assert "small-world" in run("list")
+
+
+@pytest.mark.parametrize(
+    ("words", "exact"),
+    [
+        (["one-peer-exponential", "--peers", 16], 4),
+        (["one-peer-exponential", "--peers", 25], None),
+        (["base-k", "--peers", 25, "--set", "topology.k=2"], 6),
+        (["base-k", "--peers", 25, "--set", "k=3"], 5),
+        (["one-peer-hypercube", "--peers", 64], 6),
+        (["complete"], 1),
+        (["ring"], None),
+        (["exponential"], None),
+        (["random-matching"], None),
+        (["ring", "-n", 1], 1),
+        (["ring", "--set", 'schedule={name="base-k", k=3}'], 2),
+    ],
+)
+def test_after_how_many_rounds_it_is_exact(words, exact):
+    found = json.loads(run("show", *words, "--json"))
+    assert found["exact_after_rounds"] == exact
+    if exact is not None:
+        assert found["predicted_rounds_to_1e-3"] == exact
+
+
+def test_show_a_schedule(tmp_path):
+    found = json.loads(run("show", "one-peer-exponential", "-n", 25, "--json"))
+    assert found["period"] == 5
+    assert found["round_degree"] == {"min": 1, "mean": 1, "max": 1}
+    assert 1 - found["spectral_gap"] == pytest.approx(0.718973, abs=1e-6)
+    assert found["gap_of"] == "one round, on average over a period of 5"
+    found = json.loads(run("show", "random-matching", "-n", 8, "--json"))
+    assert found["expected_contraction"] == pytest.approx(3 / 7)
+    assert (found["period"], found["edges"], found["degree"]["min"]) == (None, 28, 7)
+    words = ["show", "erdos-renyi", "-n", 10, "--set", "schedule=matcha"]
+    picture = tmp_path / "rounds.png"
+    text = run(*words, "--plot", picture)
+    assert "matcha on erdos-renyi" in text
+    assert "of the squared distance, in expectation" in text
+    assert picture.read_bytes().startswith(PNG)
+    assert "beside the schedule 'base-k'" in refuse(
+        ConfigError, "show", "base-k", "--weights", "max-degree"
+    )
+    assert "topology.K: unknown key; known: k" in refuse(
+        ConfigError, "show", "base-k", "--set", "K=2"
+    )
+
+
+def test_compare_schedules(tmp_path):
+    picture = tmp_path / "decay.svg"
+    names = ["ring", "one-peer-exponential", "base-k", "random-matching"]
+    found = json.loads(run("compare", *names, "--plot", picture, "--json"))["topologies"]
+    assert [fact["predicted_rounds_to_1e-3"] for fact in found] == [133, 4, 4, 19]
+    drawn = picture.read_text()
+    assert all(f"{name} (16)" in drawn for name in names)
 
 
 def test_make_and_check(tmp_path):

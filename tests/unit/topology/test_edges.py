@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gossipml import topology
-from gossipml.topology import edges, graphs
+from gossipml.topology import edges, named
 
 SAME = ["ring", "path", "star", "complete", "grid", "torus", "hypercube", "tree", "exponential"]
 
@@ -17,7 +17,7 @@ def test_arrays_and_networkx_make_the_same_graph(name, peers, monkeypatch):
     if name == "hypercube" and peers & (peers - 1):
         pytest.skip("no such hypercube")
     slow = topology.make_topology(name, peers)
-    monkeypatch.setattr(graphs, "LARGE", 0)
+    monkeypatch.setattr(named, "LARGE", 0)
     quick = topology.make_topology(name, peers)
     assert (quick.name, quick.ids, quick.directed) == (slow.name, slow.ids, slow.directed)
     np.testing.assert_array_equal(quick.edges, slow.edges)

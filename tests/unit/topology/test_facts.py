@@ -205,6 +205,12 @@ def test_describe():
         "diameter": 4,
         "predicted_rounds_to_1e-3": 14,
         "weights": "uniform",
+        "exact_after_rounds": None,
+        "schedule": "static",
+        "period": 1,
+        "round_degree": {"min": 4, "mean": 4.0, "max": 4},
+        "gap_of": "one round",
+        "expected_contraction": None,
     }
     pair = make_topology("path", 2)
     assert describe(pair, matrix=True).W == [[0.5, 0.5], [0.5, 0.5]]

@@ -5,7 +5,7 @@ import pytest
 
 import gossipml.topology
 from gossipml.errors import ConfigError, TopologyError
-from gossipml.topology.graphs import GRAPHS, is_fixed, make_graph, make_topology
+from gossipml.topology import GRAPHS, NAMES, is_fixed, make_graph, make_topology
 
 SIZED = [name for name in GRAPHS if not is_fixed(name)]
 RANDOM = ["random-regular", "erdos-renyi", "small-world", "barabasi-albert"]
@@ -25,7 +25,7 @@ def test_every_graph_is_connected_and_has_the_peers_asked_for(name, n):
         assert graph.number_of_edges() == (2 if graph.is_directed() else 1)
 
 
-@pytest.mark.parametrize("name", sorted(GRAPHS))
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_each_name_is_a_function_of_the_package(name):
     function = getattr(gossipml.topology, name.replace("-", "_"))
     graph = function() if is_fixed(name) else function(8)

@@ -13,10 +13,10 @@ from gossipml.topology import (
     Node,
     Static,
     Topology,
+    is_fixed,
     make_topology,
     mixing,
 )
-from gossipml.topology.graphs import is_fixed
 
 
 def static(name, n, rule="metropolis"):
