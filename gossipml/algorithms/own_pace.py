@@ -63,7 +63,7 @@ class SWIFT(Algorithm):
     name: ClassVar[str] = "swift"
     facts: ClassVar[Facts] = Facts()
 
-    slowest: float = 0.2
+    slowest: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.slowest <= 1:
