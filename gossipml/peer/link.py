@@ -40,6 +40,7 @@ class Link:
     turned_away: str = ""  # why we would not have somebody in its name who dialled us
     deadline: float = float("inf")  # when to give up waiting for a connection
     farewell: wire.Bye | None = None  # our goodbye, once it is on its way
+    waits: bool = False  # the neighbour said last that it waits for its own neighbours
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0

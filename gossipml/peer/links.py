@@ -70,6 +70,7 @@ class Links:
         self.timing = setup.timing
         self.incarnation = incarnation
         self.round = 0
+        self.waiting = False  # for neighbours, rather than computing
         self.started = trio.current_time()
         self.links = {
             j: make_link(j, setup.ids[j], deadline=self.started + self.timing.connect_timeout_s)
@@ -297,7 +298,7 @@ class Links:
             incarnation=theirs.incarnation,
             dialled_by=dialled_by,
             timing=self.timing,
-            round=lambda: self.round,
+            here=lambda: wire.Heartbeat(round=self.round, request=int(self.waiting)),
             left=lambda reason: self.tell("left", link, reason),
         )
 

@@ -217,16 +217,19 @@ class Neighbourhood:
         if not waiting:
             await trio.lowlevel.checkpoint()
         else:
-            self._patience = trio.CancelScope(deadline=self._deadline())
-            with self._patience:
+            self.links.waiting = True
+            limit = self.setup.timing.round_timeout_s
+            deadline = self._deadline()
+            if not await self._hear(waiting, turn, deadline) and not self.stopping:
+                # Somebody hangs. Who itself waits is not to blame, and will soon give up who is.
                 for link in waiting:
-                    while link.take(turn) is None and link.open and not link.passed(turn):
-                        await link.arrived.park()
-            if self._patience.cancelled_caught and not self.stopping:
-                for link in waiting:
-                    if link.take(turn) is None:
-                        limit = self.setup.timing.round_timeout_s
+                    if link.take(turn) is None and not link.waits:
                         self.links.give_up(link, f"no progress for {limit:g} s")
+                if not await self._hear(waiting, turn, deadline + limit) and not self.stopping:
+                    for link in waiting:
+                        if link.take(turn) is None:
+                            self.links.give_up(link, f"waited with us for {limit:g} s")
+            self.links.waiting = False
         for link in waiting:
             if link.open and link.passed(turn):
                 sent = min(key for key in link.inbox if key > turn)
@@ -235,6 +238,15 @@ class Neighbourhood:
                     f"sent (round, request) {sent} where {turn} was due: its algorithm differs",
                 )
         self._check_company(turn)
+
+    async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
+        """Wait for messages until the deadline; return whether all are here, or will not come."""
+        self._patience = trio.CancelScope(deadline=deadline)
+        with self._patience:
+            for link in waiting:
+                while link.take(turn) is None and link.open and not link.passed(turn):
+                    await link.arrived.park()
+        return not self._patience.cancelled_caught
 
     def _deadline(self) -> float:
         """Return until when to wait: for who is connected, and for who may still connect."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gossipml.peer.network import ByteStream
     from gossipml.peer.setup import Timing
 
+WAITING = 1  # in the request of a heartbeat
+
 
 class Session:
     """A connection after both sides have said hello.
@@ -32,8 +34,8 @@ class Session:
     dialled_by : int
         Index of the peer that opened the connection.
     timing : Timing
-    round : callable
-        Returns the round that this peer is in.
+    here : callable
+        Returns the heartbeat that says where this peer is.
     left : callable
         Told the reason when the neighbour leaves before it has finished.
     """
@@ -47,12 +49,12 @@ class Session:
         incarnation: int,
         dialled_by: int,
         timing: Timing,
-        round: Callable[[], int],
+        here: Callable[[], wire.Heartbeat],
         left: Callable[[str], None],
     ) -> None:
         self.link, self.stream, self.connection = link, stream, connection
         self.incarnation, self.dialled_by = incarnation, dialled_by
-        self.timing, self.round, self.left = timing, round, left
+        self.timing, self.here, self.left = timing, here, left
         # Of its own: a writer that was replaced but has not noticed must not take from the next.
         self.outbox: deque[wire.Event] = deque()
         self.heard = self.spoke = trio.current_time()  # when bytes last came in, went out
@@ -117,16 +119,19 @@ class Session:
         link = self.link
         match event:
             case wire.Data():
+                link.waits = False
                 link.deliver(event, self)
+            case wire.Heartbeat():
+                link.waits = event.request == WAITING
             case wire.Bye():
                 link.end("left")
-                link.post(wire.Bye(reason=event.reason, round=self.round()))
+                link.post(wire.Bye(reason=event.reason, round=self.here().round))
                 if event.reason != "finished":
                     self.left(event.reason)
             case wire.Error():
                 raise OSError(f"the neighbour gave up: {event.message}")
             case _:
-                pass  # a heartbeat has done its work by being heard
+                pass
 
     async def _let_part(self) -> None:
         """After the other side's goodbye, get ours out before the connection goes."""
@@ -166,7 +171,7 @@ class Session:
             if not self.paused and now - self.heard > timing.dead_after_s:
                 raise OSError(f"silent for {now - self.heard:.2f} s")
             if now - self.spoke >= timing.heartbeat_s and not self.outbox:
-                link.post(wire.Heartbeat(round=self.round(), request=0))
+                link.post(self.here())
 
 
 async def transmit(

@@ -24,8 +24,8 @@ Array: TypeAlias = NDArray[Any]
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deadlines of a peer, in seconds on the engine's clock. No wait is without one."""
 
-    heartbeat_s: float = 0.25  # say something at least this often
-    dead_after_s: float = 1.5  # a connection silent for so long is closed and dialled again
+    heartbeat_s: float = 0.2  # say something at least this often
+    dead_after_s: float = 0.8  # a connection silent for so long is closed and dialled again
     connect_timeout_s: float = 60.0  # from the start until a neighbour must have appeared
     reconnect_timeout_s: float = 3.0  # a neighbour away for so long in a run is given up
     round_timeout_s: float = 120.0  # a connected neighbour that makes no progress is given up

@@ -479,3 +479,44 @@ def test_long_messages_on_a_slow_link_are_no_silence():
     assert slow.elapsed_s > 4 * 1.9
     assert shas(slow) == shas(clean)
     assert not [r for r in reports if isinstance(r, Event) and r.kind == "disconnected"]
+
+
+def test_only_who_hangs_is_given_up(monkeypatch):
+    """It still answers heartbeats; its neighbours wait for it, and theirs for them."""
+    compute = VirtualNetwork.compute
+
+    async def hang(self, work, *args):
+        if self.index == 2 and 0.02 < self.world.clock.now < 1:
+            await trio.sleep(100)
+        return await compute(self, work, *args)
+
+    monkeypatch.setattr(VirtualNetwork, "compute", hang)
+    setups, graph = setups_of(peers=7, rounds=30, peer={"round_timeout_s": 5.0})
+    ends, reports = play(setups, graph)
+    assert isinstance(ends.peers[2], IsolatedError)
+    others = [end for i, end in enumerate(ends.peers) if i != 2]
+    assert all(isinstance(end, Outcome) and end.rounds == 30 for end in others)
+    assert {i: end.lost for i, end in enumerate(ends.peers) if i != 2 and end.lost} == {
+        1: ("2",), 3: ("2",)
+    }  # fmt: skip
+    lost = [r for r in reports if isinstance(r, Event) and r.kind == "lost" and r.peer != "2"]
+    assert all("no progress for 5 s" in event.detail for event in lost)
+
+
+@pytest.mark.parametrize("fault", ["cut", "vanish", "freeze"])
+def test_a_neighbour_that_is_gone_is_noticed_within_a_second(sabotage, fault):
+    """At the default limits, whatever became of it."""
+    when = 0.0093
+    sabotage(
+        cuts=((when, 1, 2),) if fault == "cut" else (),
+        off=((when, 2),) if fault == "vanish" else (),
+        frozen=((when, 2),) if fault == "freeze" else (),
+    )
+    setups, graph = setups_of(rounds=40)
+    _, reports = play(setups, graph)
+    noticed = {
+        r.peer: r.t_s
+        for r in reversed(reports)
+        if isinstance(r, Event) and r.kind == "disconnected" and r.about == "2"
+    }
+    assert noticed["1"] - when < 1.0

@@ -54,7 +54,7 @@ async def test_the_connection_that_stays_sends_everything(later, repeat):
     async def serve(stream):
         session = Session(
             link, stream, Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
-            round=lambda: 0, left=lambda reason: None,
+            here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
         )  # fmt: skip
         link.attach(session)
         await session.run()
