@@ -23,6 +23,8 @@ Turn: TypeAlias = tuple[int, int]
 """A round and the index of the request in it: the clock of an edge."""
 
 BEFORE: Turn = (-1, 0)
+STATE = 2**32 - 1  # the request of a DATA frame that holds the sender's model
+NEVER = 2**32  # a round, or request, beyond all that a header can hold
 KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
 
 
@@ -41,10 +43,16 @@ class Link:
     deadline: float = float("inf")  # when to give up waiting for a connection
     farewell: wire.Bye | None = None  # our goodbye, once it is on its way
     waits: bool = False  # the neighbour said last that it waits for its own neighbours
+    starts: int = 0  # before this round nothing is said or expected on an edge taken up again
+    skips: int = 0  # what the neighbour says of earlier rounds is answered by tokens
+    asking: wire.Heartbeat | None = None  # from which round it counts on us; it has not said
+    ahead: bool = False  # the neighbour was in mid-run when we met, and we had not begun
+    offer: tuple[int, bytes] | None = None  # round from which it counts on us, and its model
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
+    held: list[wire.Data] = field(default_factory=list)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
     arrived: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -59,9 +67,14 @@ class Link:
     def post(self, event: wire.Event) -> None:
         """Queue a message; without a connection, DATA waits for the next one.
 
-        A goodbye is said once, and nothing after it.
+        A goodbye is said once, and nothing after it. On an edge taken up again nothing is said
+        of the rounds that count until the neighbour has come to them, or it would seem that the
+        tokens before were left out.
         """
         if self.farewell is not None or self.state == "lost":
+            return
+        if isinstance(event, wire.Data) and event.request != STATE and self._early(event):
+            self.held.append(event)
             return
         if isinstance(event, wire.Bye):
             self.farewell = event
@@ -70,6 +83,10 @@ class Link:
         if self.session is not None:
             self.session.outbox.append(event)
             self.written.unpark_all()
+
+    def _early(self, data: wire.Data) -> bool:
+        come = self.reached >= (self.skips, 0) or any(key >= (self.skips, 0) for key in self.inbox)
+        return 0 < self.skips <= data.round and not come
 
     def attach(self, session: Session) -> None:
         """Make a new connection the live one; the old one, if any, is dropped."""
@@ -80,6 +97,8 @@ class Link:
         self.state = "up"
         self.deadline = float("inf")
         session.outbox.extend(self.sent)
+        if self.asking is not None:  # the answer, or the question, was lost with a connection
+            session.outbox.append(self.asking)
         if self.farewell is not None:
             session.outbox.append(self.farewell)
         self.announce()
@@ -99,9 +118,44 @@ class Link:
         self.state = state
         self.announce()
 
+    def start_again(self) -> None:
+        """Take the edge up again, from a round yet to be said."""
+        self.state = "waiting" if self.session is None else "up"
+        self.starts, self.skips = NEVER, 0
+        self.farewell, self.refusal, self.turned_away, self.waits = None, "", "", False
+        self.sent.clear()
+        self.held.clear()
+        self.asking = None
+        for data, session in self.inbox.values():
+            session.connection.release(data)
+        self.inbox.clear()
+        self.room.unpark_all()
+        self.announce()
+
+    def ask(self, question: wire.Heartbeat) -> None:
+        """Ask from which round on the neighbour counts on us, until it says."""
+        self.asking = question
+        self.post(question)
+
+    def start_from(self, round: int, *, skip: bool = False) -> None:
+        """Say from which round on messages count, and whether earlier ones get tokens."""
+        self.starts = round
+        if not skip:
+            self.reached = (round - 1, NEVER)
+            return
+        self.skips = round
+        for data, session in [self.inbox.pop(key) for key in sorted(self.inbox)]:
+            self.deliver(data, session)
+
     def deliver(self, data: wire.Data, session: Session) -> None:
         """Keep a message until its turn; drop it if that is past or it came before."""
         key = (data.round, data.request)
+        if self.reached < key < (self.skips, 0):
+            self.reached = key
+            session.connection.release(data)
+            self.post(wire.Data(*key, b"", wire.body_checksum(b"")))
+            self.room.unpark_all()
+            return
         if key <= self.reached or key in self.inbox:
             session.connection.release(data)
             return
@@ -112,6 +166,9 @@ class Link:
             )
         self.inbox[key] = (data, session)
         self.arrived.unpark_all()
+        held, self.held = self.held, []
+        for event in held:
+            self.post(event)
 
     def take(self, key: Turn) -> memoryview | None:
         """Return the message of a turn if it is here; ``used`` gives its slot back."""

@@ -14,9 +14,9 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.link import BEFORE, Link
+from gossipml.peer.link import BEFORE, NEVER, STATE, Link
 from gossipml.peer.reports import Event
-from gossipml.peer.session import Session, transmit
+from gossipml.peer.session import JOIN, START, Session, transmit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
 MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
+AGAIN_S = 2.0  # between two tries to reach a neighbour that was given up
 BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the second, with jitter
 
 
@@ -78,6 +79,11 @@ class Links:
         }
         self._by_id = {link.id: link for link in self.links.values()}
         self._told: set[tuple[str, str]] = set()
+        self.model: Callable[[], bytes] = bytes  # of this peer, now
+        self.begun = setup.begin is not None  # whether this peer has a round of its own
+        self.met = trio.lowlevel.ParkingLot()  # woken when somebody is there, or will not be
+        # Methods that remember what each neighbour sent cannot take one back.
+        self.takes_back = setup.algorithm.facts.tolerates_loss
 
     async def run(self) -> None:
         """Keep every link up until cancelled."""
@@ -98,6 +104,7 @@ class Links:
             "stopping",
             "finished",
             "unkept",
+            "rejoined",
         ],
         link: Link | None = None,
         detail: str = "",
@@ -123,6 +130,7 @@ class Links:
             if link.session is not None:
                 link.session.close()
             self.tell("lost", link, why)
+        self.met.unpark_all()
 
     # --- connections -------------------------------------------------------------------
 
@@ -130,10 +138,13 @@ class Links:
         """Dial one neighbour whenever there is no connection, until it is given up."""
         attempt = 0
         grace = 0.0 if self.setup.index < link.neighbour else GRACE_S
-        while link.open:
-            if link.session is not None:
+        while True:
+            if link.session is not None or link.state == "left":
                 attempt = 0
                 await link.changed.park()
+                continue
+            if link.state == "lost":
+                await self._try_again(link)
                 continue
             session = None
             with trio.move_on_at(link.deadline):
@@ -146,6 +157,18 @@ class Links:
             if link.session is None and trio.current_time() >= link.deadline:
                 why = link.refusal or link.turned_away or "not reachable"
                 self.give_up(link, f"{why} for {self._patience(link):g} s")
+
+    async def _try_again(self, link: Link) -> None:
+        """Now and then look for a neighbour that was given up."""
+        if not self.takes_back or not self.begun:
+            await link.changed.park()
+            return
+        with trio.move_on_after(AGAIN_S):
+            await link.changed.park()
+            return
+        session = await self._dial(link)
+        if session is not None:
+            await self._adopt(link, session)
 
     def _patience(self, link: Link) -> float:
         timing = self.timing
@@ -240,7 +263,7 @@ class Links:
             self._tell_refusal(link, mismatch.message)
             return link, mismatch
         live = link.session
-        if not link.open:
+        if not link.open and not self._again(link, theirs.incarnation):
             return link, wire.Error(field=BUSY, message="given up as lost")
         if (
             live is not None
@@ -253,24 +276,36 @@ class Links:
     def _mismatch(self, link: Link, theirs: wire.Hello) -> wire.Error | None:
         """Return why a neighbour cannot be mixed with, if so.
 
-        One that was started again in mid-run begins at its first round: it is refused, until
-        there is a way to hand it the present model.
+        One that was started again in mid-run is refused where the method remembers what
+        neighbours sent.
         """
         mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
         restarted = link.incarnation not in (None, theirs.incarnation)
-        if mismatch is None and restarted and link.reached > BEFORE:
+        if mismatch is None and restarted and link.reached > BEFORE and not self.takes_back:
             return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
         return mismatch
+
+    def _again(self, link: Link, incarnation: int) -> bool:
+        """Return whether a connection takes an edge up again, of which messages were missed."""
+        restarted = link.incarnation not in (None, incarnation) and link.reached > BEFORE
+        return self.takes_back and self.begun and (link.state == "lost" or restarted)
 
     async def _adopt(self, link: Link, session: Session) -> None:
         """Make a connection the live one of its link, unless a better one is there."""
         live = link.session
         crossed = live is not None and live.incarnation == session.incarnation
         first = min(self.setup.index, link.neighbour)
-        if not link.open or (crossed and session.dialled_by != first):
+        again = self._again(link, session.incarnation)
+        if (not link.open and not again) or (crossed and session.dialled_by != first):
             session.close()
             return
+        if again:
+            link.start_again()
+        link.ahead = session.far > 0 and not self.begun
+        if again and session.far > 0:  # who is new asks itself, when it is ready
+            link.asking = wire.Heartbeat(round=self.round, request=JOIN)
         link.attach(session)
+        self.met.unpark_all()
         self.tell("connected", link)
         why = await session.run()
         if link.detach(session) and link.open:
@@ -291,7 +326,7 @@ class Links:
         *,
         dialled_by: int,
     ) -> Session:
-        return Session(
+        session = Session(
             link,
             stream,
             connection,
@@ -300,7 +335,40 @@ class Links:
             timing=self.timing,
             here=lambda: wire.Heartbeat(round=self.round, request=int(self.waiting)),
             left=lambda reason: self.tell("left", link, reason),
+            asked=lambda round: self._count_on(link, round),
+            told=lambda round: self._be_counted_on(link, round),
         )
+        session.far = theirs.round
+        return session
+
+    def _count_on(self, link: Link, round: int) -> None:
+        """Answer a neighbour that asks from which round on we count on it."""
+        if link.asking is not None and self.setup.index < link.neighbour:
+            return  # both ask: it will answer us
+        link.asking = None
+        if not self.takes_back or not self.begun:
+            raise RemoteProtocolError("asks to be counted on, where nobody can be")
+        if link.starts != NEVER:  # it has given us up, and we have not noticed
+            link.start_again()
+        link.start_from(self.round + 1)
+        link.post(wire.Heartbeat(round=link.starts, request=START))
+        if round == 0:
+            body = self.model()
+            link.post(wire.Data(link.starts, STATE, body, wire.body_checksum(body)))
+        self.tell("rejoined", link, f"from round {link.starts}")
+
+    def _be_counted_on(self, link: Link, round: int) -> None:
+        """Take note from which round on a neighbour counts on us."""
+        if link.asking is None:
+            raise RemoteProtocolError("says from which round on it counts on us, unasked")
+        link.asking = None
+        if not self.begun:
+            link.reached = (round - 1, NEVER)
+            link.starts = round
+        else:
+            link.reached = (round - 1, NEVER)
+            link.start_from(max(round, self.round + 1), skip=True)
+            self.tell("rejoined", link, f"from round {link.starts}")
 
     def _hello(self, to: str) -> wire.Hello:
         setup = self.setup

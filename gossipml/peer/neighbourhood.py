@@ -96,7 +96,8 @@ class Neighbourhood:
         token = _message(turn, b"")
         receivers = set(self.setup.schedule.receivers(self.setup.index, turn[0]))
         for link in self.every:
-            link.post(data if link.neighbour in receivers else token)
+            if turn[0] >= link.starts:
+                link.post(data if link.neighbour in receivers else token)
         await self._gather(turn)
         received = self._received(turn, arrays)
         own = np.concatenate([array.reshape(-1) for array in arrays])
@@ -213,7 +214,11 @@ class Neighbourhood:
 
     async def _gather(self, turn: Turn) -> None:
         """Wait until every neighbour's message of this turn is here or will not come."""
-        waiting = [link for link in self.every if link.take(turn) is None and link.open]
+        waiting = [
+            link
+            for link in self.every
+            if link.take(turn) is None and link.open and turn[0] >= link.starts
+        ]
         if not waiting:
             await trio.lowlevel.checkpoint()
         else:
@@ -245,6 +250,8 @@ class Neighbourhood:
         with self._patience:
             for link in waiting:
                 while link.take(turn) is None and link.open and not link.passed(turn):
+                    if turn[0] < link.starts:  # it was started again
+                        break
                     await link.arrived.park()
         return not self._patience.cancelled_caught
 
@@ -279,7 +286,8 @@ class Neighbourhood:
     def _settle(self, turn: Turn) -> None:
         """Move all edges past this turn, and give the slots of its messages back."""
         for link in self.every:
-            link.used(turn)
+            if turn[0] >= link.starts:
+                link.used(turn)
 
 
 def _message(turn: Turn, body: bytes | memoryview) -> wire.Data:

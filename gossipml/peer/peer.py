@@ -25,6 +25,7 @@ from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
 from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.pace import idle
+from gossipml.peer.rejoining import take_up
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
 from gossipml.peer.tokens import LetterLink, Tokens
@@ -71,6 +72,7 @@ class Peer:
         self.setup, self.network, self.report, self.keep = setup, network, report, keep
         self.incarnation = incarnation
         self.stopping = False
+        self.links: Links | None = None
         self._before = Traffic()  # what was done before this process began
         self.state: State = setup.algorithm.start(
             setup.x0, len(setup.schedule.neighbours(setup.index))
@@ -95,10 +97,13 @@ class Peer:
         """
         kind = self.setup.pace.kind if self.setup.pace else "sync"
         neighbourhood_of, make_link = _KINDS[kind]
-        links = Links(
+        self.links = links = Links(
             self.setup, self.network, incarnation=self.incarnation, report=self.report,
             make_link=partial(make_link, **_numbers(self.setup)) if kind == "push" else make_link,
         )  # fmt: skip
+        links.model = lambda: np.ascontiguousarray(self.state.x, little(self.state.x)).tobytes()
+        if self.setup.begin is not None:
+            links.round = self.setup.begin.round
         neighbourhood = neighbourhood_of(self.setup, links, self.network)
         self._neighbourhood = neighbourhood
         async with trio.open_nursery() as nursery:
@@ -124,6 +129,11 @@ class Peer:
     async def _play(self, links: Links, neighbourhood: Neighbourhood) -> int:
         setup = self.setup
         begin = setup.begin.round if setup.begin else 0
+        if not begin:
+            begin, x = await take_up(links, setup.x0)
+            if begin:
+                self.state = setup.algorithm.start(x, len(links.links))
+                neighbourhood.missed = True
         if not begin:
             await self._evaluate(links, 0)
         for t in range(begin, setup.rounds):
@@ -347,6 +357,11 @@ def _numbers(setup: PeerSetup) -> dict[str, Any]:
     """Return what a share consists of."""
     size = sum(setup.algorithm.sizes(setup.x0.size))
     return {"dtype": setup.x0.dtype.name, "size": size}
+
+
+def little(x: Array) -> np.dtype[Any]:
+    """Return the type of an array's numbers with the bytes in the order of the wire."""
+    return x.dtype.newbyteorder("<")
 
 
 def model_sha256(x: Array) -> str:

@@ -52,6 +52,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event"):
         "stopping",
         "finished",
         "failed",
+        "rejoined",  # an edge was taken up again in mid-run
         "unkept",  # what should have been written could not be
     ]
     round: int

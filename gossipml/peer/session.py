@@ -9,6 +9,7 @@ import trio
 
 from gossipml import wire
 from gossipml.errors import ProtocolError, RemoteProtocolError
+from gossipml.peer.link import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from gossipml.peer.network import ByteStream
     from gossipml.peer.setup import Timing
 
-WAITING = 1  # in the request of a heartbeat
+# In the request of a heartbeat, what the sender does: it waits; it asks to be counted on from
+# a round on; it says from which.
+WAITING, JOIN, START = 1, 2, 3
 
 
 class Session:
@@ -38,6 +41,9 @@ class Session:
         Returns the heartbeat that says where this peer is.
     left : callable
         Told the reason when the neighbour leaves before it has finished.
+    asked, told : callable
+        Told the neighbour's round when it asks to be counted on; the round from which it counts
+        on us.
     """
 
     def __init__(
@@ -51,12 +57,16 @@ class Session:
         timing: Timing,
         here: Callable[[], wire.Heartbeat],
         left: Callable[[str], None],
+        asked: Callable[[int], None],
+        told: Callable[[int], None],
     ) -> None:
         self.link, self.stream, self.connection = link, stream, connection
         self.incarnation, self.dialled_by = incarnation, dialled_by
         self.timing, self.here, self.left = timing, here, left
+        self.asked, self.told = asked, told
         # Of its own: a writer that was replaced but has not noticed must not take from the next.
         self.outbox: deque[wire.Event] = deque()
+        self.far = 0  # the neighbour's round when we met
         self.heard = self.spoke = trio.current_time()  # when bytes last came in, went out
         self.paused = False  # not reading, because both slots hold messages not used yet
         self.written = False  # our goodbye is out, so nothing more will be sent
@@ -118,6 +128,14 @@ class Session:
     def _handle(self, event: wire.Event) -> None:
         link = self.link
         match event:
+            case wire.Data() if event.request == STATE:
+                link.offer = event.round, bytes(event.body)
+                self.connection.release(event)
+                link.announce()
+            case wire.Heartbeat() if event.request == JOIN:
+                self.asked(event.round)
+            case wire.Heartbeat() if event.request == START:
+                self.told(event.round)
             case wire.Data():
                 link.waits = False
                 link.deliver(event, self)

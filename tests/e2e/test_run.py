@@ -374,8 +374,10 @@ def test_what_an_algorithm_prints_goes_to_its_peers_log(tmp_path):
     assert "round 14" in (tmp_path / "run" / "logs" / "1.log").read_text()
 
 
-def test_a_peer_started_again_in_mid_run_is_refused_and_harms_nobody(deployment, tmp_path):
-    long = ("rounds=4000", "evaluate_every=20")
+@pytest.mark.parametrize("method", ["d-psgd", "gradient-tracking"])
+def test_a_peer_started_again_in_mid_run(method, deployment, tmp_path):
+    """It goes on with the others; or is refused, where methods remember what neighbours sent."""
+    long = ("rounds=4000", "evaluate_every=20", f"algorithm.name={method}", "algorithm.lr=0.1")
     processes = [by_hand(deployment, i, tmp_path / f"p{i}", *long) for i in range(4)]
     metrics = tmp_path / "p2" / "metrics.jsonl"
     while not metrics.exists() or '"round":40,' not in metrics.read_text():
@@ -383,10 +385,17 @@ def test_a_peer_started_again_in_mid_run_is_refused_and_harms_nobody(deployment,
         time.sleep(0.05)
     processes[2].kill()
     processes[2].communicate()
-    status, _, err = finish(by_hand(deployment, 2, tmp_path / "again", *long))
-    assert status == 2
-    assert "no neighbour accepts peer '2': round: ours" in err
+    status, out, err = finish(by_hand(deployment, 2, tmp_path / "again", *long))
+    if method == "d-psgd":
+        assert status == 0, err
+        assert json.loads(out)["rounds"] == 4000
+        begun = [line for line in err.splitlines() if "rejoined: begins in round" in line]
+        assert len(begun) == 1
+        assert int(begun[0].split()[-1]) > 40
+    else:
+        assert status == 2
+        assert "no neighbour accepts peer '2': round: ours" in err
     for i in (0, 1, 3):
         status, out, err = finish(processes[i])
-        assert status == (0 if i == 0 else 3), err
+        assert status == (0 if i == 0 or method == "d-psgd" else 3), err
         assert json.loads(out)["rounds"] == 4000

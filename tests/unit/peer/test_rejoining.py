@@ -1,0 +1,222 @@
+"""Peers that begin in mid-run: started again, late, or back from beyond a broken network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import trio
+
+from gossipml import assembly
+from gossipml.engines.determinism import deterministic_scheduling
+from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld
+from gossipml.errors import GossipError
+from gossipml.experiment import experiment_from
+from gossipml.peer.peer import Peer
+from gossipml.peer.reports import Evaluation, Event
+
+
+class World(VirtualWorld):
+    """A world whose peers can be switched off and on again, and whose links can be cut."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.streams = []
+        self.split = set()  # pairs that cannot reach each other
+
+    def connect(self, dialler, listener):
+        if frozenset({dialler, listener}) in self.split:
+            raise OSError("no route")
+        near, far = super().connect(dialler, listener)
+        self.streams.append(({dialler, listener}, near, far))
+        return near, far
+
+    def cut(self, peers):
+        for pair, near, far in self.streams:
+            if pair <= peers or (len(peers) == 1 and peers <= pair):
+                near.close()
+                far.close()
+
+
+class Run:
+    """A run on the virtual network whose peers are started and killed one by one."""
+
+    def __init__(self, graph="ring", peers=6, rounds=500, **sections):
+        self.experiment = experiment_from({
+            "seed": 3, "rounds": rounds, "evaluate_every": 100,
+            "topology": {"graph": graph, "peers": peers}, "data": {"source": "iris"},
+            "algorithm": {"lr": 0.05, "batch_size": 8}, **sections,
+        })  # fmt: skip
+        self.parts = assembly.build_parts(self.experiment)
+        self.world = World(self.parts.network.topology, Conditions(latency_ms=20.0), 3)
+        self.ends, self.reports, self.scopes, self.peers = {}, [], {}, {}
+        self.starts = 0
+
+    def start(self, nursery, index):
+        nursery.start_soon(self._live, index)
+
+    async def _live(self, index):
+        self.starts += 1
+        setup = self.parts.setups(self.experiment)[index]
+        network = VirtualNetwork(self.world, index)
+        peer = Peer(setup, network, incarnation=self.starts, report=self.reports.append)
+        self.peers[index] = peer
+        with trio.CancelScope() as self.scopes[index]:
+            try:
+                self.ends[index] = await peer.run()
+            except* GossipError as group:
+                self.ends[index] = group
+
+    def kill(self, index):
+        self.scopes[index].cancel()
+        self.world.cut({index})
+        self.ends.pop(index, None)
+
+    def play(self, script):
+        """Start all peers but those the script starts itself; then follow the script."""
+
+        async def main():
+            with trio.fail_after(1000):
+                async with trio.open_nursery() as nursery:
+                    for index in range(self.parts.network.topology.n):
+                        if index not in getattr(script, "late", ()):
+                            self.start(nursery, index)
+                    await script(self, nursery)
+
+        with deterministic_scheduling(3):
+            trio.run(main, clock=self.world.clock)
+        return self
+
+    def events(self, kind, peer=None):
+        return [r for r in self.reports if isinstance(r, Event) and r.kind == kind
+                and (peer is None or r.peer == str(peer))]  # fmt: skip
+
+    def distance(self):
+        x = np.stack([end.state.x for end in self.ends.values()])
+        return np.sqrt(np.square(x - x.mean(axis=0)).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("graph", ["ring", "star", "complete", "path"])
+@pytest.mark.parametrize("away_s", [0.1, 2.0, 5.0])
+def test_a_peer_started_again_goes_on_with_the_others(graph, away_s):
+    """Before it is given up, or after: it takes a model from its neighbours and their round."""
+
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        run.kill(2)
+        await trio.sleep(away_s)
+        before = len(run.reports)
+        run.start(nursery, 2)
+        await trio.sleep(2.5)
+        assert [e for e in run.reports[before:] if isinstance(e, Event) and e.kind == "rejoined"
+                and e.peer == "2" and e.detail.startswith("begins")]  # fmt: skip
+
+    run = Run(graph).play(script)
+    assert {end.rounds for end in run.ends.values()} == {500}
+    assert len(run.ends) == 6
+    assert all(end.lost == () for end in run.ends.values())
+    undisturbed = Run(graph).play(_nothing)
+    assert run.distance() < 3 * undisturbed.distance() + 1e-6
+    evaluations = [r for r in run.reports if isinstance(r, Evaluation) and r.peer == "2"]
+    assert [r.round for r in evaluations].count(0) == 1
+    assert evaluations[-1].loss < 1.1 * np.mean([
+        r.loss for r in run.reports if isinstance(r, Evaluation) and r.round == 500
+    ])  # fmt: skip
+
+
+async def _nothing(run, nursery):
+    pass
+
+
+def test_nobody_waits_for_it_long():
+    """The others lose no more than reconnect_timeout_s."""
+
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        rounds = [0] * 3
+        run.kill(2)
+        await trio.sleep(4.0)
+        rounds[0] = run.peers[0].links.round
+        run.start(nursery, 2)
+        await trio.sleep(1.0)
+        rounds[1] = run.peers[0].links.round
+        await trio.sleep(1.0)
+        rounds[2] = run.peers[0].links.round
+        assert rounds[1] - rounds[0] > 0.8 * (rounds[2] - rounds[1])
+        assert abs(run.peers[2].links.round - rounds[2]) <= 3
+
+    Run(rounds=500).play(script)
+
+
+def test_two_neighbours_started_again_at_once():
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        run.kill(2)
+        run.kill(3)
+        await trio.sleep(1.0)
+        run.start(nursery, 2)
+        run.start(nursery, 3)
+
+    run = Run().play(script)
+    assert {end.rounds for end in run.ends.values()} == {500}
+    assert all(end.lost == () for end in run.ends.values())
+
+
+def test_many_are_killed_again_and_again():
+    async def script(run, nursery):
+        for step in range(12):
+            await trio.sleep(0.7)
+            victim = (5 * step) % 6
+            run.kill(victim)
+            await trio.sleep(0.5 if step % 2 else 4.0)
+            run.start(nursery, victim)
+
+    run = Run("complete", rounds=1500).play(script)
+    assert {end.rounds for end in run.ends.values()} == {1500}
+    assert all(end.lost == () for end in run.ends.values())
+
+
+def test_a_peer_that_comes_late():
+    """After its neighbours have stopped waiting for it."""
+
+    async def script(run, nursery):
+        await trio.sleep(4.0)
+        assert run.peers[0].links.round > 20
+        run.start(nursery, 2)
+
+    script.late = (2,)
+    run = Run(peer={"connect_timeout_s": 2.0}).play(script)
+    assert {end.rounds for end in run.ends.values()} == {500}
+    assert all(end.lost == () for end in run.ends.values())
+
+
+def test_a_network_that_was_split_heals():
+    """Both halves train on; when they reach each other again, they agree again."""
+    across = {frozenset({0, 5}), frozenset({2, 3})}
+
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        run.world.split = across
+        for pair in across:
+            run.world.cut(set(pair))
+        await trio.sleep(6.0)
+        assert len(run.events("lost")) == 4
+        run.world.split = set()
+
+    run = Run(rounds=1500).play(script)
+    assert {end.rounds for end in run.ends.values()} == {1500}
+    assert all(end.lost == () for end in run.ends.values())
+    assert len({e.peer for e in run.events("rejoined")}) == 4
+    undisturbed = Run(rounds=1500).play(_nothing)
+    assert run.distance() < 3 * undisturbed.distance()
+
+
+def test_methods_that_remember_their_neighbours_take_nobody_back():
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        run.kill(2)
+        await trio.sleep(1.0)
+        run.start(nursery, 2)
+
+    run = Run(rounds=200, algorithm={"name": "gradient-tracking", "lr": 0.02}).play(script)
+    assert "no neighbour accepts" in str(run.ends[2].exceptions)
+    assert {end.rounds for i, end in run.ends.items() if i != 2} == {200}
