@@ -48,8 +48,10 @@ def describe(method: type[Algorithm]) -> Description:
     --------
     >>> from gossipml.algorithms import ALGORITHMS
     >>> found = describe(ALGORITHMS["d-psgd"])
-    >>> found.equation, found.needs
-    ('Adapt, then combine: x_i ← Σ_j w_ij (x_j − η g_j).', ('doubly stochastic weights',))
+    >>> found.equation
+    'Adapt, then combine: x_i ← Σ_j w_ij (x_j − η g_j).'
+    >>> found.needs
+    ('doubly stochastic weights, in expectation',)
     """
     own = inspect.cleandoc(method.__dict__.get("__doc__") or "")
     prose = own.partition("\nAttributes\n")[0].strip()

@@ -68,7 +68,7 @@ def test_the_json_has_what_scripts_read(result):
         "test_loss", "centralised", "consensus_distance", "bytes_sent", "payload_bytes_sent",
         "wall_s", "virtual_s", "lost_peers", "model_sha256", "run_dir",
     } <= raw.keys()  # fmt: skip
-    assert raw["topology"].keys() == {"graph", "nodes", "edges", "spectral_gap"}
+    assert raw["topology"].keys() == {"graph", "nodes", "edges", "spectral_gap", "schedule"}
     assert raw["test_accuracy"].keys() == raw["test_loss"].keys() == {"mean", "min", "max"}
     assert raw["centralised"].keys() == {"test_accuracy", "test_loss"}
 
@@ -77,7 +77,8 @@ def test_the_same_seed_gives_the_same_result(result):
     again = gossipml.simulate(
         graph=topology.ring(4), data="iris", rounds=15, evaluate_every=5, seed=2, name="iris ring"
     )
-    assert again.summary == msgspec.structs.replace(result.summary, wall_s=again.summary.wall_s)
+    measured = {key: getattr(again.summary, key) for key in ("wall_s", "peak_rss_mb")}
+    assert again.summary == msgspec.structs.replace(result.summary, **measured)
     assert again.history.to_columns() == result.history.to_columns()
     np.testing.assert_array_equal(again.parameters, result.parameters, strict=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -134,7 +133,7 @@ def test_weights_that_change_are_refused_with_the_reason():
     given = experiment()
     parts = assembly.build_parts(given)
     parts.setups(given)
-    moving = SimpleNamespace(static=False)
+    moving = topology.RandomMatching(parts.network.topology.n)
     network = composition.Network(
         parts.network.topology, parts.network.matrix, moving, parts.network.weights
     )
