@@ -1,4 +1,4 @@
-"""Averaging by weights of which only rows, or only columns, sum to 1: wrong, and so not built in."""
+"""Averaging by weights of which only rows, or only columns, sum to 1: biased, so not built in."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def decrease(*results: Result) -> float:
 
 def complete(n: int) -> Row:
     return Row(
-        claim=f"complete graph of {n}: 1 − the factor on the squared distance by a meeting, 1/(n−1)",
+        claim=f"complete graph of {n}: a meeting takes 1/(n−1) off the squared distance",
         theirs=near(1 / (n - 1), rel=0.08),
         ours=decrease,
         sets=(f"topology.peers={n}", SEEDS),

@@ -128,3 +128,32 @@ def operator(result: Result) -> Array:
 def distance_to_mean(B: Array) -> float:
     """Return ‖B − 11ᵀ/n‖₂: what is left of the worst disagreement."""
     return float(np.linalg.norm(B - 1 / len(B), 2))
+
+
+def second_radius(matrix: Array, kept: int) -> float:
+    """Return the largest |eigenvalue| of a round but for ``kept`` ones of 1.
+
+    What a method keeps, such as Σ D_i = 0, gives an eigenvalue of 1 to each parameter that no
+    run from its start has a part in.
+    """
+    sizes = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
+    return float(sizes[kept])
+
+
+def primal_dual(result: Result, average: Array, step: str) -> Array:
+    """Return a round of (x, D) as a matrix, at the experiment's η.
+
+    ``diffusion``: z = x − η (A x + D), x⁺ = W̄ z, D⁺ = D + (z − x⁺)/η with W̄ = ``average``;
+    ``extra``: x⁺ = W x − η (A x + D), D⁺ = D + (x − W x)/(2η) with W = ``average``.
+    """
+    lr = float(result.experiment.algorithm.options["lr"])
+    A = bowls(result).blocks()
+    one = np.eye(len(A))
+    z = one - lr * A
+    if step == "diffusion":
+        rows = [[average @ z, -lr * average],
+                [(one - average) @ z / lr, average]]  # fmt: skip
+    else:
+        rows = [[average - lr * A, -lr * one],
+                [(one - average) / (2 * lr), one]]  # fmt: skip
+    return np.block(rows)

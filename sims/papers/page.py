@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from sims.papers.rows import ROOT, Paper, Row, number
@@ -37,7 +38,7 @@ def chapter(paper: Paper) -> tuple[str, int]:
         lines.append(f"| {row.claim} | {theirs.text} | {shown} | {_settings(row)} |")
     text = "\n".join(
         [
-            f"## {paper.title}, [arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})",
+            f"## {paper.title}{_link(paper.arxiv)}",
             "",
             f"{paper.setting} [{paper.file.name}](../sims/papers/{paper.file.name})",
             "",
@@ -67,6 +68,10 @@ def _chapters(page: str) -> dict[str, str]:
     return {key: text.strip() for key, text in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
+def _link(arxiv: str) -> str:
+    return f", [arXiv:{arxiv}](https://arxiv.org/abs/{arxiv})" if arxiv else ""
+
+
 def _year(key: str) -> tuple[str, str]:
     name, _, year = key.rpartition("_")
     return year, name
@@ -74,4 +79,4 @@ def _year(key: str) -> tuple[str, str]:
 
 def _settings(row: Row) -> str:
     file = [f"[{row.file.name}](../sims/papers/{row.file.name})"] if row.file else []
-    return " ".join(file + [f"`--set {text}`" for text in row.sets])
+    return " ".join(file + [f"`--set {shlex.quote(text)}`" for text in row.sets])

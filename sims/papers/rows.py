@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,6 +152,8 @@ def _play(file: Path, overrides: tuple[str, ...]) -> Result:
 
 def number(value: float) -> str:
     """Return a figure with four digits, as people write it."""
+    if math.isinf(value):
+        return "never"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
     mantissa, exponent = f"{value:.2e}".split("e")

@@ -36,7 +36,7 @@ def static_gap(n: int) -> Row:
 
 
 def in_any_order(result: Result) -> float:
-    """Return the largest entry of W_π(1) … W_π(5) − J over 20 orders π of the rounds of a period."""
+    """Return the largest entry of a period's product − 11ᵀ/n, over 20 orders of its rounds."""
     schedule = assembly.build_network(result.experiment).schedule
     n = result.summary.peers
     matrices = [schedule.matrix(t).dense() for t in range(n.bit_length() - 1)]
@@ -84,7 +84,8 @@ PAPER = Paper(
         static_gap(50),
         Row(claim="one-peer exponential, n = 32: left after log2 n = 5 rounds", theirs=EXACT,
             ours=shrunk, sets=("topology.peers=32", "rounds=5")),
-        Row(claim="after 4", theirs=above(0.1), ours=shrunk, sets=("topology.peers=32", "rounds=4")),
+        Row(claim="after 4", theirs=above(0.1), ours=shrunk,
+            sets=("topology.peers=32", "rounds=4")),
         Row(claim="in 20 other orders of these rounds: largest entry of their product − 11ᵀ/n",
             theirs=EXACT, ours=in_any_order, sets=("topology.peers=32",)),
         Row(claim="n = 24, no power of two: left after 12 rounds", theirs=above(1e-3),
