@@ -101,8 +101,8 @@ PAPER = Paper(
     ),
     comment=(
         "Theirs are the paper's α_s, (1 − s/(n−1))/(s+1) and (1 − (1 − s/(n−1))ⁿ)/s − 1/(n−1); "
-        "ours are averages over drawn graphs. Rows of EL-Local's weights sum to 1, columns do not, so "
-        "`gossip` refuses it; a method in a file of its own averages there."
+        "ours are averages over drawn graphs. Rows of EL-Local's weights sum to 1, columns do "
+        "not, so `gossip` refuses it; a method in a file of its own averages there."
     ),
     rows=(*(oracle_row(s) for s in (1, 2, 4, 6)), *(local_row(s) for s in (1, 2, 4, 6))),
     draw=draw,

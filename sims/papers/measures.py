@@ -136,8 +136,9 @@ def second_radius(matrix: Array, kept: int) -> float:
     What a method keeps, such as Σ D_i = 0, gives an eigenvalue of 1 to each parameter that no
     run from its start has a part in.
     """
-    sizes = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
-    return float(sizes[kept])
+    values = np.linalg.eigvals(matrix)
+    ones = np.argsort(np.abs(values - 1))[:kept]
+    return float(np.abs(np.delete(values, ones)).max())
 
 
 def primal_dual(result: Result, average: Array, step: str) -> Array:

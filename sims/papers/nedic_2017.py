@@ -8,7 +8,7 @@ import numpy as np
 
 from sims.papers import pictures
 from sims.papers.koloskova_2020 import bias
-from sims.papers.measures import bowls, excess, rate, rounds_to, squared_error
+from sims.papers.measures import bowls, excess, rate, rounds_to, second_radius, squared_error
 from sims.papers.rows import Expected, Paper, Row, below, near, play
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def rho(result: Result) -> Expected:
         [one, zero, zero],
         [W @ A, -W @ A, W],
     ])  # fmt: skip
-    sizes = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
-    return near(float(sizes[problem.c.shape[1]] ** 2), rel=2e-3)
+    return near(second_radius(matrix, problem.c.shape[1]) ** 2, rel=2e-3)
 
 
 def factor(result: Result) -> float:

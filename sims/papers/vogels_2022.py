@@ -26,7 +26,7 @@ BEST = (  # method, graph, best rate η, what a step takes off E ‖x‖² with 
     ("d-psgd", "ring", 0.089, 0.1256, 80),
     ("d-psgd", "hypercube", 0.178, 0.2432, 50),
     ("d-psgd", "barbell", 0.251, 0.2496, 50),
-    ("d-psgd", "star", 0.0355, 0.0588, 150),
+    ("d-psgd", "complete", 0.395, 0.3951, 30),
 )
 
 
