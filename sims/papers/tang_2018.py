@@ -27,7 +27,7 @@ def rho(result: Result) -> Expected:
     if result.experiment.algorithm.name == "exact-diffusion":
         W = (np.eye(len(W)) + W) / 2
     matrix = primal_dual(result, W, "diffusion")
-    return near(second_radius(matrix, problem.c.shape[1]) ** 2, rel=5e-3)
+    return near(second_radius(matrix, problem.c.shape[1]) ** 2, rel=0.015)
 
 
 def factor(result: Result) -> float:
