@@ -56,8 +56,8 @@ def draw(figure: Figure, file: Path) -> None:
         (result,) = play(file, *sets, *PLAIN)
         axes.semilogy(*excess(result), label=name, **pictures.line(index))
     axes.set_xlim(0, 700)
-    axes.set_ylim(1e-15, 3)
-    pictures.legend(axes)
+    axes.set_ylim(1e-14, 3)
+    pictures.legend_below(figure, axes)
     axes = pictures.panel(figure, "message (noisy gradients)", "loss above the optimum", (1, 2, 2))
     for index, (steps, lr) in enumerate(TUNED.items()):
         (result,) = play(file, *tuned(steps))

@@ -94,7 +94,7 @@ def draw(figure: Figure, file: Path) -> None:
         theory = distance[0] * lambda_2(result) ** (count / 2)
         axes.semilogy(count, theory, **(pictures.THEORY | {"color": pictures.line(index)["color"]}))
     axes.plot([], [], label="λ2(E[W])^(t/2)", **pictures.THEORY)
-    axes.set_ylim(1e-8, 40)
+    axes.set_ylim(1e-6, 40)
     pictures.legend(axes, beside=True)
 
 

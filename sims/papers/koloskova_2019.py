@@ -87,8 +87,8 @@ def draw(figure: Figure, file: Path) -> None:
         panels[1].loglog(megabytes(result)[1:], distance[1:], label=name, **pictures.line(index))
     for axes in panels:
         axes.set_ylim(1e-4, 80)
-    panels[1].set_xlim(3e-3, 20)
-    pictures.legend(panels[0])
+    panels[1].set_xlim(3e-3, 12)
+    pictures.legend_below(figure, panels[0])
 
 
 PAPER = Paper(
@@ -104,7 +104,7 @@ PAPER = Paper(
     ),
     comment=(
         "Vectors are normal in place of rows of the epsilon data set. float32 bottoms out near "
-        "1e-6 of the start. Naive gossip, the paper's Q2, is a method in a file of its own, since "
+        "1e-5 of the start. Naive gossip, the paper's Q2, is a method in a file of its own, since "
         "the library refuses compressors for methods that send their model. The paper's figures "
         "have no table: the claims are the rate, the stall, and fewer bits."
     ),

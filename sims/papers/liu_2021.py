@@ -44,7 +44,9 @@ def draw(figure: Figure, file: Path) -> None:
         sent = np.array(result.history.mean("payload_bytes_sent"), np.float64) / 1e3
         panels[0].semilogy(rounds, above_least, label=name, **pictures.line(index))
         panels[1].loglog(sent[1:], above_least[1:], label=name, **pictures.line(index))
-    pictures.legend(panels[0])
+    for axes in panels:
+        axes.set_ylim(1e-14, 50)
+    pictures.legend_below(figure, panels[0])
 
 
 PAPER = Paper(

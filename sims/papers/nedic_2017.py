@@ -53,14 +53,14 @@ def draw(figure: Figure, file: Path) -> None:
         ("D-PSGD, ring", (*STATIC, "algorithm.name=d-psgd", "algorithm.lr=0.05")),
         ("gradient tracking, ring", (*STATIC, "algorithm.lr=0.05")),
         ("DIGing, ring", (*STATIC, "algorithm.name=diging", "algorithm.lr=0.05")),
-        ("gradient tracking, new 3-regular graph each round", REGULAR),
-        ("gradient tracking, one-peer exponential", ONE_PEER),
+        ("gradient tracking, new 3-regular graph each round, η = 0.2", REGULAR),
+        ("gradient tracking, one-peer exponential, η = 0.2", ONE_PEER),
     )
     for index, (name, sets) in enumerate(lines):
         (result,) = play(file, *sets)
-        axes.semilogy(*excess(result), label=name, **pictures.line(index))
-    axes.set_ylim(1e-16, 3)
-    axes.legend(**pictures.LEGEND)
+        axes.semilogy(*excess(result), label=name, zorder=3 - index / 9, **pictures.line(index))
+    axes.set_ylim(1e-14, 3)
+    pictures.legend_below(figure, axes)
 
 
 REGULAR = (

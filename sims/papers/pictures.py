@@ -50,8 +50,15 @@ def legend(axes: Axes, *, beside: bool = False) -> None:
     axes.legend(**LEGEND, **place)
 
 
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Name the lines of a panel below all panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    across = -(-len(handles) // (1 if len(handles) < 4 else 2))
+    figure.legend(handles, labels, loc="outside lower center", ncols=across, **LEGEND)
+
+
 def write(paper: Paper, path: Path) -> Path:
     """Draw a paper's picture and return its path."""
-    figure = style.new_figure(style.PAGE, 2.8)
+    figure = style.new_figure(style.PAGE, 3.0)
     paper.draw(figure, paper.file)
     return style.save(figure, path, dpi=150)

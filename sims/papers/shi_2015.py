@@ -38,7 +38,7 @@ def draw(figure: Figure, file: Path) -> None:
     for index, (name, sets) in enumerate(lines):
         (result,) = play(file, *sets)
         axes.semilogy(*excess(result), label=name, **pictures.line(index))
-    axes.set_ylim(1e-16, 1e4)
+    axes.set_ylim(1e-14, 1e4)
     pictures.legend(axes, beside=True)
 
 

@@ -65,28 +65,25 @@ def of_all(k: int) -> Row:
 
 
 def draw(figure: Figure, file: Path) -> None:
-    axes = pictures.panel(figure, "round", "consensus distance, share of the first", (1, 2, 1))
-    lines = (
-        ("Base-2", ("topology.k=1",)),
-        ("Base-3", ("topology.k=2",)),
-        ("Base-5", ("topology.k=4",)),
-        ("one-peer exponential", ("topology.graph=one-peer-exponential",)),
-        ("exponential", ("topology.graph=exponential",)),
-        ("ring", ("topology.graph=ring",)),
-    )
+    axes = pictures.panel(figure, "round (n = 25)", "consensus distance, share of the first",
+                          (1, 2, 1))  # fmt: skip
+    lines = [(f"Base-{k + 1}", (f"topology.k={k}",)) for k in (1, 2, 3, 4)]
+    lines += [(graph, (f"topology.graph={graph}",)) for graph in OTHERS]
     for index, (name, sets) in enumerate(lines):
         (result,) = play(file, *sets)
         rounds, distance = spread(result)
         axes.semilogy(rounds, distance / distance[0], label=name, **pictures.line(index))
-    axes.set_ylim(1e-18, 2)
-    pictures.legend(axes)
+    axes.set_xlim(0, 25)
+    axes.set_ylim(1e-15, 2)
+    pictures.legend_below(figure, axes)
     axes = pictures.panel(figure, "peers n", "rounds to exact consensus", (1, 2, 2))
     sizes = range(2, MOST + 1)
     for index, k in enumerate((1, 2, 3, 4)):
-        axes.plot(sizes, [multiplied(k, n) for n in sizes], label=f"k = {k}",
-                  **pictures.line(index))  # fmt: skip
-    pictures.legend(axes)
+        look = pictures.line(index, marker=True) | {"linestyle": "", "markersize": 2.5}
+        axes.plot(sizes, [multiplied(k, n) for n in sizes], **look)
 
+
+OTHERS = ("one-peer-exponential", "exponential", "ring")
 
 PAPER = Paper(
     key="takezawa_2023",

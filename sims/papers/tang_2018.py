@@ -37,7 +37,7 @@ def factor(result: Result) -> float:
 def lines(graph: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     graph = f"topology.graph={graph}"
     return (
-        ("D², plain weights", (graph, UNCHECKED, "rounds=60")),
+        ("D², plain weights", (graph, UNCHECKED, f"rounds={60 if 'cube' in graph else 200}")),
         ("D², lazy weights", (graph, "algorithm.name=d2", "topology.weights=lazy-metropolis")),
         ("exact diffusion, plain weights", (graph, "algorithm.name=exact-diffusion")),
     )
@@ -52,8 +52,7 @@ def draw(figure: Figure, file: Path) -> None:
             axes.semilogy(*excess(result), label=name, **pictures.line(index))
         axes.set_xlim(0, 120)
         axes.set_ylim(1e-9, 1e5)
-        if place == 0:
-            pictures.legend(axes)
+    pictures.legend_below(figure, axes)
 
 
 PAPER = Paper(

@@ -48,15 +48,14 @@ def draw(figure: Figure, file: Path) -> None:
     for index, (name, sets) in enumerate(lines):
         found = [steps(result) for result in play(file, *sets, grid)]
         axes.semilogy(LEVELS, found, label=name, **pictures.line(index, marker=True))
-    axes.set_ylim(10, 2000)
-    pictures.legend(axes)
+    axes.set_ylim(10, 1000)
     axes = pictures.panel(figure, "round (spread 4)", "loss above the optimum", (1, 2, 2))
     for index, (name, sets) in enumerate([*lines, ("D-PSGD, ring", DPSGD)]):
         (result,) = play(file, *sets, "data.heterogeneity=4")
         axes.semilogy(*excess(result), label=name, **pictures.line(index))
-    axes.set_xlim(0, 500)
+    axes.set_xlim(0, 400)
     axes.set_ylim(1e-9, 30)
-    pictures.legend(axes)
+    pictures.legend_below(figure, axes)
 
 
 ED = ("topology.graph=ring", "algorithm.name=exact-diffusion", "algorithm.lr=0.2")

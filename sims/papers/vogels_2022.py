@@ -98,7 +98,7 @@ def draw(figure: Figure, file: Path) -> None:
         name = "alone" if row[0] == "isolated" else row[1]
         axes.semilogy(results[0].history.rounds(), loss / loss[0], label=f"{name}, η = {row[2]}",
                       **pictures.line(index))  # fmt: skip
-    axes.set_xlim(0, 160)
+    axes.set_xlim(0, 240)
     axes.set_ylim(1e-6, 1.5)
     pictures.legend(axes)
 
