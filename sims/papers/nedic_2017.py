@@ -51,14 +51,17 @@ def draw(figure: Figure, file: Path) -> None:
     axes = pictures.panel(figure, "round", "loss above the optimum")
     lines = (
         ("D-PSGD, ring", (*STATIC, "algorithm.name=d-psgd", "algorithm.lr=0.05")),
-        ("gradient tracking, ring", (*STATIC, "algorithm.lr=0.05")),
+        ("tracking, ring", (*STATIC, "algorithm.lr=0.05")),
         ("DIGing, ring", (*STATIC, "algorithm.name=diging", "algorithm.lr=0.05")),
-        ("gradient tracking, new 3-regular graph each round, η = 0.2", REGULAR),
-        ("gradient tracking, one-peer exponential, η = 0.2", ONE_PEER),
+        ("tracking, a new graph each round", REGULAR),
+        ("tracking, one-peer exponential", ONE_PEER),
     )
     for index, (name, sets) in enumerate(lines):
         (result,) = play(file, *sets)
-        axes.semilogy(*excess(result), label=name, zorder=3 - index / 9, **pictures.line(index))
+        look = pictures.line(6 if index == 3 else index) | (
+            {"linewidth": 4, "zorder": 1.5} if index == 4 else {}
+        )
+        axes.semilogy(*excess(result), label=name, **look)
     axes.set_ylim(1e-14, 3)
     pictures.legend_below(figure, axes)
 
