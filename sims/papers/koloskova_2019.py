@@ -106,7 +106,9 @@ PAPER = Paper(
         "Vectors are normal in place of rows of the epsilon data set. float32 bottoms out near "
         "1e-5 of the start. Naive gossip, the paper's Q2, is a method in a file of its own, since "
         "the library refuses compressors for methods that send their model. The paper's figures "
-        "have no table: the claims are the rate, the stall, and fewer bits."
+        "have no table: the claims are the rate, the stall, and fewer bits. The last shows late in "
+        "the run only: exact gossip levels rough differences fast, and down to 30 % of the start "
+        "random 1 % takes more bytes than it."
     ),
     rows=(
         Row(claim="exact gossip: factor a round, ρ of the ring", theirs=near(RHO, rel=1e-3),

@@ -67,7 +67,8 @@ PAPER = Paper(
         "The reference is a plain implementation of the paper's random walk (RW) and its merge, "
         "then update (MU) on this data set; the paper's own sets are not bundled. Here both peers "
         "of a meeting merge, where MU sends one way. The test set has 114 samples, so an error "
-        "comes in steps of 0.009."
+        "comes in steps of 0.009. λ is the best at cycle 100 of 0.1, 0.2, 0.5, 1 and 2, and from "
+        "cycle 20 on the error stays above the reference, whose λ is not known."
     ),
     rows=(
         *(at(cycle) for cycle in MERGING),

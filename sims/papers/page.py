@@ -20,7 +20,9 @@ _INTRODUCTION = (
     "[sims/papers](../sims/papers). `python -m sims.papers` plays all of them and writes this page "
     "and its pictures; `python -m sims.papers NAME` does one. The test suite plays the same rows "
     "and fails where a figure of ours is not what the second column allows. *Theirs* is a figure "
-    "of the paper, or what theory says of the problem that was drawn; ± is the tolerance.\n\n"
+    "of the paper, or what theory says of the problem that was drawn; ± is the tolerance. Bounds "
+    "(≤, ≥, ranges) where a paper has no figure are ours, and were set after a first look: they "
+    "hold a claim in place, and do not predict it.\n\n"
     "Each row is a command: `gossipml simulate FILE --engine stacked` with the settings in its "
     "last column; where a setting has several values, `gossipml sweep` in place of `simulate`.\n"
 )

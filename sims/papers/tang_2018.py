@@ -67,7 +67,8 @@ PAPER = Paper(
     comment=(
         "The library refuses D² where it diverges, so a method in a file of its own plays it. "
         "On a ring of even size λmin is −1/3 itself, the edge: there it still converges on "
-        "quadratics, and the library refuses it all the same."
+        "quadratics, and the library refuses it all the same. Factors are taken before the slowest "
+        "mode is alone, hence the tolerance."
     ),
     rows=(
         Row(claim="D², plain weights: the loss grows by this factor a round", theirs=rho,
