@@ -65,7 +65,7 @@ def of_all(k: int) -> Row:
 
 
 def draw(figure: Figure, file: Path) -> None:
-    axes = pictures.panel(figure, "round (n = 25)", "consensus distance, share of the first",
+    axes = pictures.panel(figure, "round (n = 25)", "consensus distance, share",
                           (1, 2, 1))  # fmt: skip
     lines = [(f"Base-{k + 1}", (f"topology.k={k}",)) for k in (1, 2, 3, 4)]
     lines += [(graph, (f"topology.graph={graph}",)) for graph in OTHERS]

@@ -115,7 +115,7 @@ def draw(figure: Figure, file: Path) -> None:
                     **(pictures.line(index, marker=True) | {"linestyle": ""}))  # fmt: skip
     axes.loglog([1, 25], [1, 25], **pictures.THEORY)
     pictures.legend(axes)
-    axes = pictures.panel(figure, "step", "mean squared error, share of the first", (1, 2, 2))
+    axes = pictures.panel(figure, "step", "squared error, share", (1, 2, 2))
     for index, row in enumerate(BEST):
         results = play(RANDOM, *best(*row).sets)
         loss = np.mean([result.history.mean("loss") for result in results], axis=0)
