@@ -94,7 +94,7 @@ class Parts:
                     peer=i,
                     batch_size=batch_size(experiment, 1),
                 ),
-                x0=x0.copy(),  # a method may work in place; peers of one process share nothing
+                x0=own_start(experiment, x0, i),
                 test=self.shards.test,
                 compressor=compressor_on_the_wire(experiment, algorithm),
                 aggregator=aggregator(),
@@ -119,6 +119,9 @@ class Parts:
 
         algorithm = composed(self.algorithm, self.network)
         aggregator = registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
+        x0 = initial_point(experiment, self.model)
+        peers = range(self.network.topology.n)
+        apart = experiment.model.spread > 0
         return StackSetup(
             ids=self.network.topology.ids,
             seed=experiment.seed,
@@ -133,7 +136,8 @@ class Parts:
             starts=self.shards.starts,
             sizes=self.shards.sizes,
             batch_size=batch_size(experiment, 1),
-            x0=initial_point(experiment, self.model),
+            x0=x0,
+            starts_apart=np.stack([own_start(experiment, x0, i) for i in peers]) if apart else None,
             test=self.shards.test,
             compressor=compressor_on_the_wire(experiment, algorithm),
             aggregator=aggregator(),
@@ -294,5 +298,14 @@ def batch_size(experiment: Experiment, peers: int) -> int | None:
 
 
 def initial_point(experiment: Experiment, model: Model) -> NDArray[Any]:
-    """Return the initial parameters ``(P,)``, the same at every peer."""
+    """Return the initial parameters ``(P,)``, the same at every peer but for their spread."""
     return model.initial(seeds.generator(experiment.seed, "model"))
+
+
+def own_start(experiment: Experiment, x0: NDArray[Any], peer: int) -> NDArray[Any]:
+    """Return a peer's own initial parameters ``(P,)``: normal around ``x0``, as far as asked."""
+    spread = experiment.model.spread
+    if spread == 0:
+        return x0.copy()  # a method may work in place; peers of one process share nothing
+    drawn = seeds.generator(experiment.seed, "spread", peer).standard_normal(x0.size)
+    return (x0 + spread * drawn).astype(x0.dtype)

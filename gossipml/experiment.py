@@ -60,7 +60,12 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "softmax"
     dtype: Literal["float32", "float64"] = "float32"
+    spread: float = 0.0  # of the peers' initial parameters around common ones
     options: Options = {}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.spread < math.inf:
+            raise ValueError(f"spread is {self.spread}, expected 0 or more")
 
 
 class AlgorithmSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -129,7 +129,7 @@ def _known(values: Table, section: str) -> set[str] | None:
             return {"source", "partition", "test_fraction", *options, *cutting}
         case "model":
             model = MODELS.get(str(values.get("name")))
-            return None if model is None else {"name", "dtype", *option_names(model)}
+            return None if model is None else {"name", "dtype", "spread", *option_names(model)}
         case _:
             method = ALGORITHMS.get(str(values.get("name")))
             if method is None:

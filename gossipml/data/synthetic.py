@@ -25,35 +25,47 @@ def quadratics(
     mu: float = 0.5,
     L: float = 1.0,
     heterogeneity: float = 1.0,
+    draws: int = 1,
+    noise: float = 0.0,
 ) -> Dataset:
     """Make one quadratic bowl per peer, for the model ``quadratic``.
 
     Parameters
     ----------
     peers
-        Number of samples; sample i belongs to group i, and does not depend on this number.
+        Number of bowls; bowl i belongs to group i, and does not depend on this number.
     dimension
         Number of parameters.
     mu, L
         Ends of the spectrum of every matrix.
     heterogeneity
         Spread of the peers' centres around a common one; 0 gives all the same optimum.
+    draws
+        Samples of each bowl: the same matrix, and centres around that of the bowl.
+    noise
+        Standard deviation of these centres, exactly so and with the mean of the bowl's own in
+        every coordinate: a minibatch of b samples has a gradient with noise A e / √b.
     """
     _at_least("peers", peers, 1)
     _at_least("dimension", dimension, 1)
     _at_least("heterogeneity", heterogeneity, 0)
+    _at_least("noise", noise, 0)
+    _at_least("draws", draws, 2 if noise else 1)
     if not 0 < mu <= L:
         raise ConfigError(f"data.mu: found mu {mu} and L {L}, expected 0 < mu <= L")
     common = generator(seed, "data").standard_normal(dimension)
-    A, c = np.empty((peers, dimension, dimension)), np.empty((peers, dimension))
+    A, c = np.empty((peers, dimension, dimension)), np.empty((peers, draws, dimension))
     for peer in range(peers):
         rng = generator(seed, "data", peer)
         A[peer] = _symmetric(rng, dimension, mu, L)
         c[peer] = common + heterogeneity * rng.standard_normal(dimension)
+        if noise:
+            c[peer] += noise * _standardised(rng.standard_normal((draws, dimension)))
     X, y = A.astype(dtype), c.astype(dtype)
-    A, c = X.astype(np.float64), y.astype(np.float64)  # the optimum is that of the rounded data
+    A, c = X.astype(np.float64), y.astype(np.float64).mean(axis=1)  # of the rounded data
     optimum = np.linalg.solve(A.sum(axis=0), np.matmul(A, c[..., None]).sum(axis=0)[:, 0])
-    return Dataset(X, y, None, "quadratics", np.arange(peers), optimum)
+    X, groups = np.repeat(X, draws, axis=0), np.repeat(np.arange(peers), draws)
+    return Dataset(X, y.reshape(-1, dimension), None, "quadratics", groups, optimum)
 
 
 def least_squares(
@@ -206,6 +218,12 @@ def _symmetric(rng: np.random.Generator, size: int, low: float, high: float) -> 
     basis = np.linalg.qr(rng.standard_normal((size, size)))[0]
     matrix = (basis * spectrum) @ basis.T
     return np.asarray((matrix + matrix.T) / 2)
+
+
+def _standardised(drawn: NDArray[Any]) -> NDArray[Any]:
+    """Return samples (m, d) whose mean is 0 and whose variance is 1 in every coordinate."""
+    drawn = drawn - drawn.mean(axis=0)
+    return np.asarray(drawn / np.sqrt(np.square(drawn).mean(axis=0)))
 
 
 def _at_least(option: str, value: float, least: float) -> None:

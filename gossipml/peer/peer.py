@@ -366,4 +366,5 @@ def little(x: Array) -> np.dtype[Any]:
 
 def model_sha256(x: Array) -> str:
     """Return the hex SHA-256 of parameters ``(P,)`` as little-endian float32 bytes."""
-    return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()

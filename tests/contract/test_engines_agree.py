@@ -110,6 +110,20 @@ def test_stacked_is_virtual_bit_for_bit(name, compressor, schedule, graph, dtype
     assert stacked.history.mean("gradients") == virtual.history.mean("gradients")
 
 
+@pytest.mark.parametrize("name", ["gossip", "choco-gossip", "power-gossip", "d-psgd"])
+def test_peers_that_start_apart(name):
+    sections = {
+        "topology": {"graph": "ring", "peers": 7},
+        "data": {"source": "iris"},
+        "model": {"name": "softmax", "spread": 1.0},
+        "algorithm": {"name": name},
+    }
+    virtual, stacked = played("virtual", **sections), played("stacked", **sections)
+    assert stacked.parameters.tobytes() == virtual.parameters.tobytes()
+    before, *_, after = stacked.history.consensus()
+    assert after < 0.5 * before
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [1, 8, "full"])
 @pytest.mark.parametrize("model", MODELS)

@@ -299,6 +299,15 @@ def test_setups_hold_the_experiment():
     assert setups[0].aggregator is not setups[1].aggregator
 
 
+def test_peers_start_apart_where_asked():
+    given = experiment(model={"name": "softmax", "spread": 0.5, "dtype": "float64"})
+    parts = parts_of(given)
+    models = np.stack([setup.x0 for setup in parts.setups(given)])
+    np.testing.assert_array_equal(models, parts.stack(given).starts_apart)
+    assert models.std() == pytest.approx(0.5, rel=0.05)  # of more than 1000 numbers around 0
+    assert np.unique(models).size == models.size
+
+
 def test_all_start_from_the_same_model_but_share_no_memory():
     given = experiment(model={"name": "mlp", "hidden": [3]})
     setups = parts_of(given).setups(given)

@@ -96,8 +96,11 @@ class Block:
 
 def initial_state(setup: StackSetup) -> dict[str, Array]:
     """Return the state of all peers before the first round."""
+    degree = most_neighbours(setup.schedule.matrix(0))
+    if setup.starts_apart is not None:
+        return setup.algorithm.start(setup.starts_apart.copy(), degree).arrays()
     x0 = np.broadcast_to(setup.x0, (1, setup.x0.size)).copy()
-    lone = setup.algorithm.start(x0, most_neighbours(setup.schedule.matrix(0)))
+    lone = setup.algorithm.start(x0, degree)
     return {name: np.repeat(array, setup.n, axis=0) for name, array in lone.arrays().items()}
 
 

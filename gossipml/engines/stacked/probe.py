@@ -30,7 +30,7 @@ def check_stackable(setup: StackSetup) -> None:
         They end differently, or the method or model takes single peers only.
     """
     few = min(_PEERS, setup.n)
-    rows = initial_state(replace(setup, ids=setup.ids[:few]))
+    rows = initial_state(replace(setup, ids=setup.ids[:few], starts_apart=None))
     block = Block(setup, 0, few, rows)
     degree = most_neighbours(setup.schedule.matrix(0))
     alone = [setup.algorithm.start(setup.x0.copy(), degree) for _ in range(few)]

@@ -95,6 +95,21 @@ def test_quadratics():
     assert np.ptp(same.y, axis=0).max() == 0
 
 
+def test_quadratics_with_noise():
+    """The samples of a bowl have its centre as their mean, and exactly the variance asked for."""
+    options = {"dtype": "float64", "peers": 4, "dimension": 3}
+    plain = load_source("quadratics", **options)
+    noisy = load_source("quadratics", **options, draws=8, noise=2.0)
+    np.testing.assert_array_equal(noisy.X, np.repeat(plain.X, 8, axis=0))
+    np.testing.assert_array_equal(noisy.groups, np.repeat(range(4), 8))
+    centres = noisy.y.reshape(4, 8, 3)
+    np.testing.assert_allclose(centres.mean(axis=1), plain.y, atol=1e-14)
+    np.testing.assert_allclose(centres.var(axis=1), 4.0)
+    np.testing.assert_allclose(noisy.optimum, plain.optimum)
+    with pytest.raises(ConfigError, match="data.draws: found 1, expected at least 2"):
+        load_source("quadratics", noise=1.0)
+
+
 def test_from_arrays():
     data = from_arrays([1.0, 2.0, 3.0], ["b", "a", "b"], groups=["x", "y", "x"])
     assert (data.X.shape, data.classes, data.y.tolist()) == ((3, 1), 2, [1, 0, 1])

@@ -49,6 +49,10 @@ def shas(ends):
     return [model_sha256(end.state.x) for end in ends.peers]
 
 
+def test_the_hash_of_a_model_that_float32_cannot_hold():
+    assert model_sha256(np.array([1e300, -1e300])) == model_sha256(np.array([np.inf, -np.inf]))
+
+
 class Saboteur(VirtualWorld):
     """A world whose streams can be cut at a virtual time, and whose peers can be switched off."""
 
