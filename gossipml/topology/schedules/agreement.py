@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gossipml.topology.facts import Degree, TopologyFacts, diameter, predicted_rounds, spectral_gap
+from gossipml.topology.facts import Degree, TopologyFacts, diameter, predicted_rounds
+from gossipml.topology.spectrum import spectral_gap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def agreement(schedule: Schedule, *, quick: bool = False) -> Agreement:
     """
     if schedule.static:
         matrix = schedule.matrix(0)
-        from gossipml.topology.facts import known_gap
+        from gossipml.topology.spectrum import known_gap
 
         gap = known_gap(matrix) if quick else spectral_gap(matrix)
         return Agreement(gap, "one round", exact_after(schedule), None)

@@ -15,13 +15,13 @@ from gossipml.topology import (
     Topology,
     describe,
     diameter,
-    facts,
     lambda_min,
     make_topology,
     mixing,
     mixing_matrix,
     predicted_rounds,
     spectral_gap,
+    spectrum,
 )
 
 SIZES = [8, 16, 25, 32, 64]
@@ -142,7 +142,7 @@ def test_sparse_path_equals_dense_path(monkeypatch, name, n, rule):
     W = mixing(make_topology(name, n), rule)
     dense = spectral_gap(W)
     low = lambda_min(W) if W.is_symmetric else None
-    monkeypatch.setattr(facts, "_DENSE", 50)
+    monkeypatch.setattr(spectrum, "_DENSE", 50)
     assert spectral_gap(W) == pytest.approx(dense, abs=1e-9)
     assert spectral_gap(W.csr()) == spectral_gap(W)  # the same start each time
     assert spectral_gap(W.dense()) == pytest.approx(dense, abs=1e-9)
@@ -155,7 +155,7 @@ def test_sparse_path_without_unit_sums(monkeypatch):
     W = nx.to_numpy_array(graph) + np.eye(60)
     W /= W.sum(1, keepdims=True)
     dense = spectral_gap(W)
-    monkeypatch.setattr(facts, "_DENSE", 50)
+    monkeypatch.setattr(spectrum, "_DENSE", 50)
     assert spectral_gap(csr_array(W)) == pytest.approx(dense, abs=1e-12)
 
 
