@@ -113,7 +113,7 @@ def _warnings(
     found = []
     algorithm = methods.build_algorithm(experiment)
     # of push-sum's weights the gap says nothing
-    averages = not network.schedule.static or network.matrix.is_row_stochastic
+    averages = not network.schedule.static or network.matrix.rows_sum_to_one
     if algorithm.facts.requests and network.topology.n > 1 and averages:
         if rounds is None:
             found.append("the spectral gap is 0: these weights never bring the peers together")
@@ -127,6 +127,11 @@ def _warnings(
         found.append(
             f"the schedule {network.schedule.kind} links {stray[0]!r} and {stray[1]!r}, which "
             f"{network.topology.name} does not: it takes only the peers of that graph"
+        )
+    if network.matrix.has_negative and experiment.schedule.kind != "sync":
+        found.append(
+            f"some {network.weights} weights are negative: with messages that are late, as in "
+            f"schedule.kind = {experiment.schedule.kind!r}, mixing may diverge; use metropolis"
         )
     skew = _label_skew(shards)
     constant = isinstance(algorithm.lr_schedule, Constant)

@@ -75,7 +75,13 @@ if TYPE_CHECKING:
         describe_schedule,
         exact_after,
     )
-    from gossipml.topology.spectrum import known_gap, lambda_min, spectral_gap
+    from gossipml.topology.spectrum import (
+        effective_neighbors,
+        known_gap,
+        lambda_min,
+        spectral_gap,
+        stationary_distribution,
+    )
     from gossipml.topology.topology import Link, Node, Topology
     from gossipml.topology.weights import (
         RULES,
@@ -126,6 +132,7 @@ __all__ = [
     "describe",
     "describe_schedule",
     "diameter",
+    "effective_neighbors",
     "erdos_renyi",
     "exact_after",
     "exponential",
@@ -154,6 +161,7 @@ __all__ = [
     "small_world",
     "spectral_gap",
     "star",
+    "stationary_distribution",
     "torus",
     "tree",
 ]
@@ -161,7 +169,9 @@ __all__ = [
 _PARTS = {
     "topology": ("Link", "Node", "Topology"),
     "matrix": ("MixingMatrix",),
-    "spectrum": ("known_gap", "lambda_min", "spectral_gap"),
+    "spectrum": (
+        "effective_neighbors", "known_gap", "lambda_min", "spectral_gap", "stationary_distribution",
+    ),
     "weights": ("RULES", "check_mixing", "mixing", "mixing_matrix"),
     "facts": ("TopologyFacts", "describe", "diameter", "predicted_rounds"),
     "files": ("load_topology", "save_topology"),

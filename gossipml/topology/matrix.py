@@ -92,15 +92,27 @@ class MixingMatrix:
     @property
     def is_row_stochastic(self) -> bool:
         """Whether rows sum to 1 and nothing is negative: a round averages."""
-        return self._sums_to_one(self.row_sums)
+        return self.rows_sum_to_one and not self.has_negative
 
     @property
     def is_column_stochastic(self) -> bool:
         """Whether columns sum to 1 and nothing is negative: a round keeps the total."""
-        return self._sums_to_one(self.column_sums)
+        return self.columns_sum_to_one and not self.has_negative
 
-    def _sums_to_one(self, sums: Vector) -> bool:
-        return bool((self.data >= 0).all() and (np.abs(sums - 1) <= TOLERANCE).all())
+    @property
+    def rows_sum_to_one(self) -> bool:
+        """Whether a round leaves peers that agree as they are."""
+        return bool((np.abs(self.row_sums - 1) <= TOLERANCE).all())
+
+    @property
+    def columns_sum_to_one(self) -> bool:
+        """Whether a round keeps the mean over peers."""
+        return bool((np.abs(self.column_sums - 1) <= TOLERANCE).all())
+
+    @property
+    def has_negative(self) -> bool:
+        """Whether a weight is below zero, so that a round may leave the range of the models."""
+        return bool((self.data < 0).any())
 
     @cached_property
     def is_symmetric(self) -> bool:

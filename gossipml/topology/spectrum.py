@@ -80,6 +80,116 @@ def lambda_min(W: Any) -> float:
     return _smallest(matrix)
 
 
+def effective_neighbors(W: Any, gamma: float) -> float:
+    """Return with how many others a peer averages, in effect, over 1 / (1 - gamma) rounds.
+
+    Vogels, Hendrikx, Jaggi 2022, arXiv:2206.03093. By how much gossip lowers the variance of a
+    random walk x <- W (sqrt(gamma) x + noise), against a peer alone:
+    [1 / (1 - gamma)] / mean_i C_ii, where C = sum_s gamma^s M_s M_s^T and M_s is the product of
+    the s + 1 matrices of consecutive rounds, averaged over the round that it ends in. Between 1,
+    for a peer alone, and n. Learning with a rate at which a peer remembers its gradients for
+    1 / (1 - gamma) rounds behaves like averaging so many of them, which tells more of a graph
+    than its gap alone.
+
+    Parameters
+    ----------
+    W
+        ``(n, n)`` numpy or scipy array or :class:`MixingMatrix`; or a list of them, one for each
+        round of a period, applied in this order again and again.
+    gamma
+        From 0, one round, to below 1.
+
+    Raises
+    ------
+    TopologyError
+        For matrices that are not square, finite and of one size, or none, or another gamma.
+
+    Examples
+    --------
+    >>> import gossipml.topology as topology
+    >>> round(effective_neighbors(topology.mixing_matrix(topology.ring(32)), 0.9), 3)
+    6.632
+    """
+    if not 0 <= gamma < 1:
+        raise TopologyError(f"effective_neighbors: gamma is {gamma:g}, expected from 0 to below 1")
+    # A list of matrices is a period; a list of rows of numbers is one matrix.
+    several = isinstance(W, list | tuple) and (not len(W) or np.ndim(W[0]) != 1)
+    period = [_array(_matrix(matrix)) for matrix in (W if several else [W])]
+    if not period or len({len(matrix) for matrix in period}) > 1:
+        raise TopologyError("effective_neighbors: expected matrices of one size, at least one")
+    if len(period) == 1 and _is_symmetric(period[0]):
+        values = np.linalg.eigvalsh(period[0])
+        return 1 / ((1 - gamma) * float(np.mean(values**2 / (1 - gamma * values**2))))
+    variances = [float(np.trace(C)) / len(C) for C in _stationary_covariances(period, gamma)]
+    return 1 / ((1 - gamma) * (sum(variances) / len(variances)))
+
+
+def _stationary_covariances(
+    period: list[NDArray[np.float64]], gamma: float
+) -> list[NDArray[np.float64]]:
+    """Return C after each round of a period, where C <- W (gamma C + I) W^T again and again.
+
+    C_0 = B + gamma^p P C_0 P^T over a period of p rounds; the sum of that series doubles its
+    number of terms in each step.
+    """
+    identity = np.eye(len(period[0]))
+    total, product, decay = np.zeros_like(identity), identity, 1.0
+    for W in period:
+        total, product, decay = W @ (gamma * total + identity) @ W.T, W @ product, decay * gamma
+    while decay > 1e-18:
+        total = total + decay * (product @ total @ product.T)
+        product, decay = product @ product, decay * decay
+    found = []
+    for W in period:
+        total = W @ (gamma * total + identity) @ W.T
+        found.append(total)
+    return found
+
+
+def stationary_distribution(W: Any) -> NDArray[np.float64]:
+    """Return how much each peer counts in the end: pi with pi W = pi and a sum of 1.
+
+    Averaging with rows that sum to 1 comes to sum_i pi_i x_i, and D-PSGD to the optimum of
+    sum_i pi_i f_i. Only columns that sum to 1 too make it the mean; with ``row-stochastic``
+    weights on an undirected graph pi_i grows with 1 + degree.
+
+    Parameters
+    ----------
+    W
+        ``(n, n)`` array, scipy sparse array or :class:`MixingMatrix` with rows that sum to 1.
+
+    Raises
+    ------
+    TopologyError
+        If W is not square or not finite, its rows do not sum to 1, or mixing has no one end.
+    """
+    matrix = _array(_matrix(W))
+    if np.abs(matrix.sum(axis=1) - 1).max() > _SUMS:
+        raise TopologyError("stationary_distribution: the rows do not sum to 1")
+    try:
+        # 1 pi = 1 turns pi (I - W) = 0 into a system with one solution.
+        pi = np.linalg.solve(np.eye(len(matrix)) - matrix.T + 1, np.ones(len(matrix)))
+    except np.linalg.LinAlgError:
+        raise TopologyError("stationary_distribution: the matrix has more than one") from None
+    return np.asarray(pi)
+
+
+def extremes(W: MixingMatrix) -> tuple[float, float]:
+    """Return the largest eigenvalue of a symmetric W but for 1, and the smallest; n > 1.
+
+    W has rows that sum to 1 and no eigenvalue above 1.
+    """
+    if W.n <= _DENSE:
+        values = np.linalg.eigvalsh(W.dense())
+        return float(values[-2]), float(values[0])
+    first = _first_row(W)
+    if first is not None:
+        others = np.fft.fft(first).real[1:]
+        return float(others.max()), float(others.min())
+    matrix = W.csr()
+    return _largest(matrix), _smallest(matrix)
+
+
 def _first_row(W: MixingMatrix) -> NDArray[np.float64] | None:
     """Return the first row if every row is the one before, shifted by one: a circulant matrix."""
     count = int(W.indptr[1])

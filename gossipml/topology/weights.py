@@ -13,6 +13,7 @@ import numpy as np
 
 from gossipml.errors import ConfigError, TopologyError, nearest
 from gossipml.topology.matrix import TOLERANCE, MixingMatrix, Vector, sums
+from gossipml.topology.optimal import best_constant, fastest, fdla
 from gossipml.topology.topology import Topology
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
         - ``uniform``: 1 / (1 + degree); regular graphs only.
         - ``file``: the edges' ``weight``; a peer keeps what is left to 1.
         - ``column-stochastic``: sender u splits 1 / (1 + out-degree of u) equally, for push-sum.
+        - ``best-constant``: I - wL with the w that mixes fastest, 2 / (lambda_2 + lambda_max) of L
+          (Xiao, Boyd 2004). A peer may keep a negative share.
+        - ``fastest``: the fastest mixing Markov chain, FMMC (Boyd, Diaconis, Xiao 2004): of all
+          symmetric weights from 0 the ones with the largest gap.
+        - ``fdla``: of all symmetric weights the ones with the largest gap, negative ones
+          included (Xiao, Boyd 2004). Both are closed forms where the constant weight is the
+          optimum, as on rings, paths, stars, hypercubes, square tori and complete graphs; else a
+          convex program is solved, which needs the extra ``convex`` and at most 80 peers.
         - an ``(n, n)`` numpy or scipy array or a MixingMatrix of your own; negative weights
           are allowed there.
 
@@ -47,6 +56,8 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
     ------
     ConfigError
         For an unknown rule.
+    MissingExtraError
+        For ``fastest`` and ``fdla`` where a solver is needed and there is none.
     TopologyError
         If the rule does not fit the graph, or the weights fail :func:`check_mixing`.
     """
@@ -62,6 +73,7 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
         matrix = _assembled(topology, weights, 1 / (1 + topology.out_degrees))
     else:
         kept = 1 - sums(topology.arcs[0], weights, topology.n)
+        kept[np.abs(kept) < 1e-12] = 0  # what rounding leaves of nothing would count as negative
         if base != rule:
             weights, kept = weights / 2, (1 + kept) / 2
         matrix = _assembled(topology, weights, kept)
@@ -116,7 +128,8 @@ def check_mixing(matrix: MixingMatrix, topology: Topology, rule: str = "own") ->
 
     It must be finite, vanish off the graph, have rows and columns that sum to 1, and be
     symmetric where the graph is undirected. ``column-stochastic`` and ``row-stochastic`` need
-    what they are called only. Only weights of the user's own (``rule="own"``) may be negative.
+    what they are called only. Weights of the user's own
+    (``rule="own"``), of ``best-constant`` and of ``fdla`` may be negative.
     """
     check_support(matrix, topology, rule)
     _check_entries(matrix, topology, rule)
@@ -208,10 +221,16 @@ _WEIGHTS: dict[str, Callable[[Topology], Vector]] = {
     "file": _from_file,
     "row-stochastic": _row_stochastic,
     "column-stochastic": _column_stochastic,
+    "best-constant": best_constant,
+    "fastest": fastest,
+    "fdla": fdla,
 }
 
 RULES = (*_WEIGHTS, "lazy-metropolis", "lazy-max-degree")
 """The names of the rules of :func:`mixing`."""
+
+NEGATIVE = ("own", "best-constant", "fdla")
+"""Rules that may give negative weights."""
 
 
 def _assembled(topology: Topology, weights: Vector, kept: Vector) -> MixingMatrix:
@@ -262,11 +281,11 @@ def _refuse_off_graph(topology: Topology, rule: str, v: int, u: int, value: floa
 
 def _check_entries(matrix: MixingMatrix, topology: Topology, rule: str) -> None:
     wrong = ~np.isfinite(matrix.data)
-    if rule != "own":
+    if rule not in NEGATIVE:
         wrong |= matrix.data < -TOLERANCE
     for k in np.flatnonzero(wrong).tolist():
         v, u = (topology.ids[i[k]] for i in (matrix.rows, matrix.indices))
-        expected = "a finite number" if rule == "own" else "0 or more"
+        expected = "a finite number" if rule in NEGATIVE else "0 or more"
         raise TopologyError(
             f"{topology.name}: {rule} weight of {'itself' if u == v else repr(u)} in the row of "
             f"peer {v!r} is {matrix.data[k]:g}, expected {expected}"

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from gossipml.errors import TopologyError
-from gossipml.topology.matrix import MixingMatrix
 from gossipml.topology.schedules.base import Row, Schedule, rows_of
 from gossipml.topology.weights import check_support, mixing
 
 if TYPE_CHECKING:
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.topology import Topology
 
 
