@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml import topology
+from gossipml import assembly, topology
 from gossipml.errors import GossipError
 from gossipml.experiment import last_part
 from gossipml.observe.runfolder import RunFolder
 from gossipml.observe.summary import (
+    MeanModel,
     Spread,
     Summary,
     TopologySummary,
     consensus_distance,
     evenly,
+    mean_drift,
     peak_rss_mb,
 )
 from gossipml.peer.peer import model_sha256
@@ -196,7 +198,9 @@ def summarise(
         test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),
         centralised=compared[0],
         isolated=compared[1],
+        mean_model=_mean_model(parts, parameters),
         consensus_distance=consensus_distance(parameters) if len(ids) else float("nan"),
+        mean_drift=_mean_drift(experiment, parts, parameters),
         bytes_sent=traffic[0],
         payload_bytes_sent=traffic[1],
         wall_s=wall_s,
@@ -216,6 +220,24 @@ def summarise(
         experiment=experiment,
         signal=signal,
     )
+
+
+def _mean_model(parts: Parts, parameters: NDArray[Any]) -> MeanModel | None:
+    """Measure the mean of the models; None for one peer of several, which knows its own only."""
+    if not len(parameters) or len(parameters) == 1 < parts.network.topology.n:
+        return None
+    X, y = parts.shards.test
+    with np.errstate(all="ignore"):
+        x = parameters.mean(axis=0, dtype=np.float64).astype(parameters.dtype)
+        accuracy, loss = parts.model.accuracy(x, X, y), float(parts.model.loss(x, X, y))
+    return MeanModel(None if accuracy is None else float(accuracy), loss)
+
+
+def _mean_drift(experiment: Experiment, parts: Parts, parameters: NDArray[Any]) -> float | None:
+    """Return the drift of the mean where nothing but averages moves it."""
+    if not parts.algorithm.facts.averages or not len(parameters):
+        return None
+    return mean_drift(assembly.initial_point(experiment, parts.model)[None], parameters)
 
 
 def stacked(models: Mapping[str, NDArray[Any]], size: int) -> NDArray[Any]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gossipml.topology.spectrum import spectral_gap
+from gossipml.topology.spectrum import known_neighbors, lambda_min, spectral_gap
 from gossipml.topology.weights import mixing
 
 if TYPE_CHECKING:
     from gossipml.topology.topology import Topology
+
+GAMMAS = (0.9, 0.99)
+"""Memories for which the effective number of neighbours is told: 10 rounds and 100."""
 
 _DIAMETER = 2000  # peers up to which all shortest paths take about a second
 
@@ -36,6 +39,8 @@ class TopologyFacts(msgspec.Struct, frozen=True, kw_only=True):
     diameter: int | None  # None beyond 2000 peers
     spectral_gap: float | None  # None where a long period of many peers takes too long
     predicted_rounds: int | None = msgspec.field(name="predicted_rounds_to_1e-3")
+    lambda_min: float | None  # None unless W is symmetric
+    effective_neighbours: dict[str, float | None]  # by gamma; None where it takes too long
     weights: str
     exact_after_rounds: int | None = None  # None: never
     schedule: str = "static"
@@ -70,6 +75,8 @@ def describe(
         diameter=diameter(topology),
         spectral_gap=gap,
         predicted_rounds=predicted_rounds(gap),
+        lambda_min=lambda_min(weights) if weights.is_symmetric else None,
+        effective_neighbours={str(g): known_neighbors([weights], g) for g in GAMMAS},
         weights=rule if isinstance(rule, str) else "own",
         exact_after_rounds=exact_after(Static(topology, weights)),
         round_degree=degree,

@@ -72,6 +72,10 @@ def lambda_min(W: Any) -> float:
     TopologyError
         If W is not symmetric, not square or not finite.
     """
+    if isinstance(W, MixingMatrix) and W.n > _LONG and W.is_symmetric:
+        first = _first_row(W)
+        if first is not None:
+            return float(np.fft.fft(first).real.min())
     matrix = _matrix(W)
     if not _is_symmetric(matrix):
         raise TopologyError("lambda_min: the mixing matrix is not symmetric")
@@ -112,16 +116,36 @@ def effective_neighbors(W: Any, gamma: float) -> float:
     """
     if not 0 <= gamma < 1:
         raise TopologyError(f"effective_neighbors: gamma is {gamma:g}, expected from 0 to below 1")
+    first = _first_row(W) if isinstance(W, MixingMatrix) else None
+    if first is not None:
+        return _of_normal(np.abs(np.fft.fft(first)) ** 2, gamma)
     # A list of matrices is a period; a list of rows of numbers is one matrix.
     several = isinstance(W, list | tuple) and (not len(W) or np.ndim(W[0]) != 1)
     period = [_array(_matrix(matrix)) for matrix in (W if several else [W])]
     if not period or len({len(matrix) for matrix in period}) > 1:
         raise TopologyError("effective_neighbors: expected matrices of one size, at least one")
     if len(period) == 1 and _is_symmetric(period[0]):
-        values = np.linalg.eigvalsh(period[0])
-        return 1 / ((1 - gamma) * float(np.mean(values**2 / (1 - gamma * values**2))))
+        return _of_normal(np.linalg.eigvalsh(period[0]) ** 2, gamma)
     variances = [float(np.trace(C)) / len(C) for C in _stationary_covariances(period, gamma)]
     return 1 / ((1 - gamma) * (sum(variances) / len(variances)))
+
+
+def known_neighbors(period: list[MixingMatrix], gamma: float) -> float | None:
+    """Return the effective number of neighbours where it is found in seconds; None elsewhere."""
+    W, *others = period
+    if not all(matrix.rows_sum_to_one for matrix in period):
+        return None
+    if others:
+        return effective_neighbors(period, gamma) if W.n * len(period) <= _LONG else None
+    most = _LONG if W.is_symmetric else _DENSE
+    if W.n <= most or _first_row(W) is not None:
+        return effective_neighbors(W, gamma)
+    return None
+
+
+def _of_normal(squares: NDArray[Any], gamma: float) -> float:
+    """Return the effective number for the squared moduli of a normal matrix's eigenvalues."""
+    return 1 / ((1 - gamma) * float(np.mean(squares / (1 - gamma * squares))))
 
 
 def _stationary_covariances(
