@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml import assembly, topology
-from gossipml.errors import GossipError
+from gossipml.errors import DivergedError, GossipError
 from gossipml.experiment import last_part
 from gossipml.observe.runfolder import RunFolder
 from gossipml.observe.summary import (
@@ -27,7 +27,7 @@ from gossipml.observe.summary import (
 from gossipml.peer.peer import model_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gossipml.experiment import Experiment
     from gossipml.observe.history import History
     from gossipml.observe.summary import Baseline, Isolated
+    from gossipml.peer.reports import Event
 
 MOST_HASHED = 10_000
 """Peers up to which every model's hash is told; of more, those of the measured ones."""
@@ -119,6 +120,17 @@ class Result:
             out.write_mean_model(self.parameters.mean(axis=0))
         out.write_summary(self.summary)
         out.write_manifest({"stop": datetime.now(UTC), "exit": self.exit_code})
+
+
+def raise_if_diverged(events: Iterable[Event], ids: Sequence[str]) -> None:
+    """Raise what the first peer that diverged says: its run has no result.
+
+    First is by round, then in peer order, which is the same on every engine.
+    """
+    found = [e for e in events if e.kind == "failed" and " diverged by round " in e.detail]
+    if found:
+        first = min(found, key=lambda event: (event.round, ids.index(event.peer)))
+        raise DivergedError(first.detail, first.round)
 
 
 def raise_if_none(
