@@ -72,7 +72,7 @@ def test_the_json_has_what_scripts_read(result):
         "test_loss", "centralised", "consensus_distance", "bytes_sent", "payload_bytes_sent",
         "wall_s", "virtual_s", "lost_peers", "model_sha256", "run_dir",
     } <= raw.keys()  # fmt: skip
-    assert raw["topology"].keys() == {"graph", "nodes", "edges", "spectral_gap"}
+    assert raw["topology"].keys() == {"graph", "nodes", "edges", "spectral_gap", "schedule"}
     assert raw["test_accuracy"].keys() == raw["test_loss"].keys() == {"mean", "min", "max"}
     assert raw["centralised"].keys() == {"test_accuracy", "test_loss"}
 
