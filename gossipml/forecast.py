@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from gossipml import assembly, data, methods, topology, wire
+from gossipml import assembly, methods, topology, wire
 from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _warnings(
             f"some {network.weights} weights are negative: with messages that are late, as in "
             f"schedule.kind = {experiment.schedule.kind!r}, mixing may diverge; use metropolis"
         )
-    skew = _label_skew(shards)
+    skew = shards.label_skew()
     constant = isinstance(algorithm.lr_schedule, Constant)
     known = ":" not in experiment.algorithm.name  # of a user's own method we know no theory
     if skew > 0.3 and constant and known and not algorithm.facts.exact and algorithm.facts.requests:
@@ -174,12 +174,3 @@ def _stray_link(network: Network) -> tuple[str, str] | None:
         if strays:
             return graph.ids[peer], graph.ids[min(strays)]
     return None
-
-
-def _label_skew(shards: Shards) -> float:
-    """Return how far the peers' labels are from the labels of all; 0 where there are none."""
-    if shards.classes is None:
-        return 0.0
-    labels = [y for _, y in shards.parts.values()]
-    counts = np.array([np.bincount(y, minlength=shards.classes) for y in labels])
-    return data.PartitionFacts(counts.sum(axis=1), counts).label_skew
