@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gossipml.algorithms import Algorithm
     from gossipml.topology import MixingMatrix, Schedule, Topology
 
+_FEW = 2000  # peers whose weights are found in a second
 ROUNDING = 1e-9
 """To how much eigenvalues are known."""
 
@@ -70,7 +71,7 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
             f"algorithm.name: {name} needs symmetric mixing weights, but {weights} are not; "
             "use an undirected graph"
         )
-    if facts.row_stochastic and not (varies or matrix.is_row_stochastic):
+    if facts.row_stochastic and not (varies or matrix.rows_sum_to_one):
         raise ConfigError(
             f"algorithm.name: {name} averages with rows that sum to 1, but those of {weights} do "
             'not; use topology.weights = "row-stochastic"'
@@ -81,11 +82,11 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
             f"the columns of {schedule.kind} sum to 1 in expectation only; use another schedule, "
             'such as "epidemic-oracle"'
         )
-    doubly = matrix.is_row_stochastic and matrix.is_column_stochastic
+    doubly = matrix.rows_sum_to_one and matrix.columns_sum_to_one
     if facts.doubly_stochastic and not (varies or doubly):
         raise ConfigError(
             f"algorithm.name: {name} needs doubly stochastic mixing weights, but {weights} are "
-            "not; use metropolis"
+            f"not{_counted(network)}; use metropolis"
         )
     n = network.topology.n
     if facts.complete and (len(matrix.data) != n * n or abs(matrix.data * n - 1).max() > 1e-9):
@@ -99,6 +100,21 @@ def check_composition(algorithm: Algorithm, network: Network) -> None:
             f"{facts.least_eigenvalue:.3g}, but the smallest of {weights} is "
             f'{_lambda_min(network):.3g}; use topology.weights = "lazy-metropolis"'
         )
+
+
+def _counted(network: Network) -> str:
+    """Return what averaging with rows alone that sum to 1 would do: weigh the peers."""
+    from gossipml.topology import stationary_distribution
+
+    matrix, ids = network.matrix, network.topology.ids
+    if not matrix.rows_sum_to_one or matrix.n > _FEW:
+        return ""
+    pi = stationary_distribution(matrix)
+    least, most = int(pi.argmin()), int(pi.argmax())
+    return (
+        f": it would minimise a weighted objective, with weights from {pi[least]:.3g} (peer "
+        f"{ids[least]!r}) to {pi[most]:.3g} (peer {ids[most]!r}) where 1/{matrix.n} is meant"
+    )
 
 
 def _all_above(matrix: MixingMatrix, least: float) -> bool:

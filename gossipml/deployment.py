@@ -22,7 +22,7 @@ from gossipml.launch.supervisor import Supervisor
 from gossipml.observe.runfolder import RunFolder, file_name
 from gossipml.peer.reports import Event
 from gossipml.recording import Recording, go_back, ignore
-from gossipml.result import raise_if_none, stacked, summarise
+from gossipml.result import raise_if_diverged, raise_if_none, stacked, summarise
 from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def _run(
         )
         wall_s = time.perf_counter() - started
         models = _final_models(recording.folder, parts.network.topology.ids, ends)
+        raise_if_diverged(recording.history.events, parts.network.topology.ids)
         failed = [event for event in recording.history.events if event.kind == "failed"]
         if not models and ends.signal is not None:
             raise StoppedError(ends.signal)

@@ -74,7 +74,11 @@ class IsolatedError(GossipError):
 
 
 class DivergedError(GossipError):
-    """A peer's parameters are no longer finite numbers."""
+    """A peer's model is no longer finite, or far worse than the first; names what to lower."""
+
+    def __init__(self, message: str, round: int = 0) -> None:
+        super().__init__(message)
+        self.round = round  # by which it was found
 
 
 class AlgorithmError(GossipError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from gossipml import assembly, data, methods, topology, wire
+from gossipml import assembly, methods, topology, wire
 from gossipml.algorithms import Constant
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _warnings(
     found = []
     algorithm = methods.build_algorithm(experiment)
     # of push-sum's weights the gap says nothing
-    averages = not network.schedule.static or network.matrix.is_row_stochastic
+    averages = not network.schedule.static or network.matrix.rows_sum_to_one
     if algorithm.facts.requests and network.topology.n > 1 and averages:
         if rounds is None:
             found.append("the spectral gap is 0: these weights never bring the peers together")
@@ -128,7 +128,12 @@ def _warnings(
             f"the schedule {network.schedule.kind} links {stray[0]!r} and {stray[1]!r}, which "
             f"{network.topology.name} does not: it takes only the peers of that graph"
         )
-    skew = _label_skew(shards)
+    if network.matrix.has_negative and experiment.schedule.kind != "sync":
+        found.append(
+            f"some {network.weights} weights are negative: with messages that are late, as in "
+            f"schedule.kind = {experiment.schedule.kind!r}, mixing may diverge; use metropolis"
+        )
+    skew = shards.label_skew()
     constant = isinstance(algorithm.lr_schedule, Constant)
     known = ":" not in experiment.algorithm.name  # of a user's own method we know no theory
     if skew > 0.3 and constant and known and not algorithm.facts.exact and algorithm.facts.requests:
@@ -169,12 +174,3 @@ def _stray_link(network: Network) -> tuple[str, str] | None:
         if strays:
             return graph.ids[peer], graph.ids[min(strays)]
     return None
-
-
-def _label_skew(shards: Shards) -> float:
-    """Return how far the peers' labels are from the labels of all; 0 where there are none."""
-    if shards.classes is None:
-        return 0.0
-    labels = [y for _, y in shards.parts.values()]
-    counts = np.array([np.bincount(y, minlength=shards.classes) for y in labels])
-    return data.PartitionFacts(counts.sum(axis=1), counts).label_skew

@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml import topology
-from gossipml.errors import GossipError
+from gossipml import assembly, topology
+from gossipml.errors import DivergedError, GossipError
 from gossipml.experiment import last_part
 from gossipml.observe.runfolder import RunFolder
 from gossipml.observe.summary import (
+    MeanModel,
     Spread,
     Summary,
     TopologySummary,
     consensus_distance,
     evenly,
+    mean_drift,
     peak_rss_mb,
 )
 from gossipml.peer.peer import model_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gossipml.experiment import Experiment
     from gossipml.observe.history import History
     from gossipml.observe.summary import Baseline, Isolated
+    from gossipml.peer.reports import Event
 
 MOST_HASHED = 10_000
 """Peers up to which every model's hash is told; of more, those of the measured ones."""
@@ -119,6 +122,17 @@ class Result:
         out.write_manifest({"stop": datetime.now(UTC), "exit": self.exit_code})
 
 
+def raise_if_diverged(events: Iterable[Event], ids: Sequence[str]) -> None:
+    """Raise what the first peer that diverged says: its run has no result.
+
+    First is by round, then in peer order, which is the same on every engine.
+    """
+    found = [e for e in events if e.kind == "failed" and " diverged by round " in e.detail]
+    if found:
+        first = min(found, key=lambda event: (event.round, ids.index(event.peer)))
+        raise DivergedError(first.detail, first.round)
+
+
 def raise_if_none(
     models: Collection[Any], failures: Sequence[GossipError], logs: Path | None = None
 ) -> None:
@@ -196,7 +210,9 @@ def summarise(
         test_loss=Spread.of(losses) if losses else Spread(float("nan"), float("nan"), float("nan")),
         centralised=compared[0],
         isolated=compared[1],
+        mean_model=_mean_model(parts, parameters),
         consensus_distance=consensus_distance(parameters) if len(ids) else float("nan"),
+        mean_drift=_mean_drift(experiment, parts, parameters),
         bytes_sent=traffic[0],
         payload_bytes_sent=traffic[1],
         wall_s=wall_s,
@@ -216,6 +232,24 @@ def summarise(
         experiment=experiment,
         signal=signal,
     )
+
+
+def _mean_model(parts: Parts, parameters: NDArray[Any]) -> MeanModel | None:
+    """Measure the mean of the models; None for one peer of several, which knows its own only."""
+    if not len(parameters) or len(parameters) == 1 < parts.network.topology.n:
+        return None
+    X, y = parts.shards.test
+    with np.errstate(all="ignore"):
+        x = parameters.mean(axis=0, dtype=np.float64).astype(parameters.dtype)
+        accuracy, loss = parts.model.accuracy(x, X, y), float(parts.model.loss(x, X, y))
+    return MeanModel(None if accuracy is None else float(accuracy), loss)
+
+
+def _mean_drift(experiment: Experiment, parts: Parts, parameters: NDArray[Any]) -> float | None:
+    """Return the drift of the mean where nothing but averages moves it."""
+    if not parts.algorithm.facts.averages or not len(parameters):
+        return None
+    return mean_drift(assembly.initial_point(experiment, parts.model)[None], parameters)
 
 
 def stacked(models: Mapping[str, NDArray[Any]], size: int) -> NDArray[Any]:

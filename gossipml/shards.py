@@ -44,6 +44,14 @@ class Shards:
         """Samples and targets by peer index."""
         return data.PartView(self.X, self.y, self.starts, self.sizes, self.peers)
 
+    def label_skew(self) -> float:
+        """Return how far the peers' labels are from the labels of all; 0 where there are none."""
+        if self.classes is None:
+            return 0.0
+        labels = [y for _, y in self.parts.values()]
+        counts = np.array([np.bincount(y, minlength=self.classes) for y in labels])
+        return data.PartitionFacts(counts.sum(axis=1), counts).label_skew
+
 
 def load_shards(experiment: Experiment, peers: int, only: Sequence[int] | None = None) -> Shards:
     """Load the data, set the test set aside, and cut the rest into the peers' parts.

@@ -28,7 +28,7 @@ from gossipml.models import Model
 from gossipml.observe.reading import read_run
 from gossipml.peer.setup import Outcome
 from gossipml.recording import Recording, go_back, ignore
-from gossipml.result import raise_if_none, summarise
+from gossipml.result import raise_if_diverged, raise_if_none, summarise
 from gossipml.shards import cut, load_shards
 
 if TYPE_CHECKING:
@@ -238,6 +238,7 @@ def _play_virtual(
         for setup, end in zip(setups, ends.peers, strict=True)
         if isinstance(end, Outcome)
     ]
+    raise_if_diverged(recording.history.events, parts.network.topology.ids)
     raise_if_none(finished, [end for end in ends.peers if isinstance(end, GossipError)])
     if recording.folder is not None:
         for peer, state in finished:

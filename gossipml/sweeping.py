@@ -399,8 +399,9 @@ def _table(plan: Plan, folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
         "edges", "spectral_gap", "rounds",
         *(f"test_accuracy_{what}" for what in _SPREADS),
         *(f"test_loss_{what}" for what in _SPREADS),
-        "centralised_test_accuracy", "centralised_test_loss", "consensus_distance", "bytes_sent",
-        "payload_bytes_sent", "virtual_s", "reason",
+        "centralised_test_accuracy", "centralised_test_loss",
+        "mean_model_test_accuracy", "mean_model_test_loss", "consensus_distance", "mean_drift",
+        "bytes_sent", "payload_bytes_sent", "virtual_s", "reason",
     ]  # fmt: skip
     rows = []
     for cell in plan.cells:
@@ -418,7 +419,7 @@ def _table(plan: Plan, folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
 def _results(folder: Path) -> dict[str, Any]:
     summary = read_run(folder).summary
     assert summary is not None  # it is whole
-    central = summary.centralised
+    central, mean = summary.centralised, summary.mean_model
     return {
         "status": "finished",
         "name": summary.name,
@@ -432,7 +433,10 @@ def _results(folder: Path) -> dict[str, Any]:
         **_spread("test_loss", summary.test_loss),
         "centralised_test_accuracy": central.test_accuracy if central else None,
         "centralised_test_loss": central.test_loss if central else None,
+        "mean_model_test_accuracy": mean.test_accuracy if mean else None,
+        "mean_model_test_loss": mean.test_loss if mean else None,
         "consensus_distance": summary.consensus_distance,
+        "mean_drift": summary.mean_drift,
         "bytes_sent": summary.bytes_sent,
         "payload_bytes_sent": summary.payload_bytes_sent,
         "virtual_s": summary.virtual_s,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from gossipml.cli.options import File, Json, Seed, Set, print_json
@@ -24,6 +26,29 @@ def check(file: File, set_: Set = None, seed: Seed = None, json: Json = False) -
         print_json(found)
     else:
         _print_forecast(found)
+    return 0
+
+
+def recommend(file: File, set_: Set = None, seed: Seed = None, json: Json = False) -> int:
+    """Say which method, graph, weights, compressor and step the experiment asks for, and why."""
+    from gossipml.experiment import load_experiment
+    from gossipml.recommendation import recommend
+
+    found = recommend(load_experiment(file, overrides=set_ or (), seed=seed))
+    words = ["gossipml", "run", str(file)]
+    for setting in (*(set_ or ()), *found.set):
+        words += ["--set", setting]
+    if seed is not None:
+        words += ["--seed", str(seed)]
+    command = shlex.join(words)
+    if json:
+        print_json({**msgspec.structs.asdict(found), "command": command})
+        return 0
+    _print_table(
+        ["", "use", "why", "source"],
+        [[choice.what, choice.value, choice.reason, choice.source] for choice in found.choices],
+    )
+    print(command)
     return 0
 
 

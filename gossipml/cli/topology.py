@@ -295,6 +295,8 @@ def _print_facts(facts: TopologyFacts) -> None:
         ("spectral gap", _gap(facts)),
         ("rounds to 1e-3", _or_dash(facts.predicted_rounds)),
         ("exact", _exact(facts)),
+        ("least eigenvalue", _or_dash(facts.lambda_min)),
+        ("effective neighbours", _neighbours(facts)),
     ):
         table.add_row(label, value)
     _print(table)
@@ -329,7 +331,15 @@ def _gap(facts: TopologyFacts) -> str:
     return "-" if facts.spectral_gap is None else f"{facts.spectral_gap:.4g}"
 
 
-def _or_dash(value: int | None) -> str:
+def _neighbours(facts: TopologyFacts) -> str:
+    return ", ".join(
+        f"{_or_dash(count)} at gamma {gamma}" for gamma, count in facts.effective_neighbours.items()
+    )
+
+
+def _or_dash(value: float | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "-" if value is None else str(value)
 
 

@@ -288,9 +288,10 @@ def run_virtual(
         except* GossipError as group:
             error = leaf(group)
             ends[setup.index] = error
-            report(
-                Event(peer=setup.id, t_s=world.clock.now, kind="failed", round=0, detail=str(error))
-            )
+            report(Event(
+                peer=setup.id, t_s=world.clock.now, kind="failed",
+                round=getattr(error, "round", 0), detail=str(error),
+            ))  # fmt: skip
 
     stopped_by: list[int] = []
 

@@ -124,7 +124,10 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
             leash=sys.stdin.fileno(),
         )
     except GossipError as error:
-        say(Event(peer=setup.id, t_s=0.0, kind="failed", round=0, detail=str(error)))
+        say(Event(
+            peer=setup.id, t_s=0.0, kind="failed", round=getattr(error, "round", 0),
+            detail=str(error),
+        ))  # fmt: skip
         print(error, file=sys.stderr)
         return error.exit_code
     folder = RunFolder(Path(orders.folder))

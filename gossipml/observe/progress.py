@@ -302,6 +302,8 @@ def _results(summary: Summary) -> list[tuple[str, float | None, float | None]]:
     if len(summary.model_sha256) == 1 < summary.peers:
         (_, accuracy, loss), _ = rows
         rows = [(f"peer {next(iter(summary.model_sha256))}", accuracy, loss)]
+    if summary.mean_model:
+        rows.append(("mean model", summary.mean_model.test_accuracy, summary.mean_model.test_loss))
     if summary.centralised:
         alone = summary.centralised
         rows.append((_CENTRALISED, alone.test_accuracy, alone.test_loss))
@@ -335,6 +337,8 @@ def _facts(summary: Summary) -> list[str]:
         took += f" ({summary.virtual_s:.3g} s of virtual time)"
     every = f", {human_bytes(summary.bytes_sent)} by all" if told > 1 else ""
     facts = [f"consensus distance  {summary.consensus_distance:.3g}"] if told > 1 else []
+    if summary.mean_drift is not None:
+        facts.append(f"drift of the mean   {summary.mean_drift:.3g}")
     facts += [
         f"bytes per peer      {each} sent{every}",
         f"wall time           {took} for {summary.rounds} rounds",

@@ -50,6 +50,13 @@ class Baseline(msgspec.Struct, frozen=True):
     test_loss: float
 
 
+class MeanModel(msgspec.Struct, frozen=True):
+    """The model at the mean of the peers' parameters, which no peer has while they disagree."""
+
+    test_accuracy: float | None
+    test_loss: float
+
+
 class Isolated(msgspec.Struct, frozen=True):
     """Every peer trained on its own data only, as if the graph had no edges."""
 
@@ -81,7 +88,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     test_loss: Spread
     centralised: Baseline | None = None
     isolated: Isolated | None = None
+    mean_model: MeanModel | None = None  # None for a peer on its own
     consensus_distance: float
+    mean_drift: float | None = None  # of the mean over peers, for methods that only average
     bytes_sent: int  # by all peers together
     payload_bytes_sent: int  # the part of it that is model
     wall_s: float
@@ -112,6 +121,26 @@ def peak_rss_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def mean_drift(initial: NDArray[np.floating], final: NDArray[np.floating]) -> float | None:
+    """Return ||mean of final - mean of initial|| / ||mean of initial||, over the peers.
+
+    What averaging should leave at 0; computed in float64. None where the initial mean is 0 and
+    the final one is not.
+
+    Parameters
+    ----------
+    initial, final
+        Parameters of all peers, shape ``(n, P)``.
+
+    >>> mean_drift(np.array([[3.0, 4.0]]), np.array([[3.0, 0.0], [3.0, 7.0]]))
+    0.1
+    """
+    with np.errstate(all="ignore"):  # a diverged run has a drift of NaN
+        start, end = (x.mean(axis=0, dtype=np.float64) for x in (initial, final))
+        moved, size = float(np.linalg.norm(end - start)), float(np.linalg.norm(start))
+    return moved / size if size else (0.0 if not moved else None)
 
 
 def consensus_distance(x: NDArray[np.floating]) -> float:

@@ -17,8 +17,9 @@ import trio
 from gossipml import wire
 from gossipml.algorithms import State
 from gossipml.algorithms.playing import advance, blame, bound, check_model, start
-from gossipml.errors import DivergedError, GossipError
+from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
+from gossipml.peer.divergence import Losses, diverged, symptom
 from gossipml.peer.link import Link
 from gossipml.peer.links import Links
 from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
@@ -82,6 +83,7 @@ class Peer:
             self._before = setup.begin.done
             setup.problem.gradients = self._before.gradients
         self._neighbourhood: Neighbourhood | None = None
+        self._first: Losses | None = None  # of the first model
 
     async def run(self) -> Outcome:
         """Play all rounds; return the final state.
@@ -93,7 +95,7 @@ class Peer:
         IsolatedError
             All neighbours were lost for ``max_isolated_rounds`` rounds in a row.
         DivergedError
-            The parameters are no longer finite.
+            The model is no longer finite, or far worse than the first one.
         """
         kind = self.setup.pace.kind if self.setup.pace else "sync"
         neighbourhood_of, make_link = _KINDS[kind]
@@ -249,12 +251,8 @@ class Peer:
 
     async def _evaluate(self, links: Links, round: int) -> None:
         x = self.state.x
-        if not np.isfinite(x).all():
-            raise DivergedError(
-                f"peer {self.setup.id!r} diverged by round {round}: its parameters are not finite; "
-                f"lower algorithm.lr (now {self.setup.algorithm.lr:g})"
-            )
         loss, accuracy, train_loss = await self.network.compute(self._measure, x)
+        await self._check(x, round, Losses(train_loss, loss))
         done = self._done(links)
         self.report(
             Evaluation(
@@ -301,6 +299,21 @@ class Peer:
             payload_bytes_sent=before.payload_bytes_sent
             + sum(link.payload_bytes_sent for link in every),
         )
+
+    async def _check(self, x: Array, round: int, now: Losses) -> None:
+        """Raise DivergedError where the model is beyond help."""
+        setup = self.setup
+        if self._first is None:
+            self._first = now
+            if round > 0:  # it resumed
+                loss, _, train_loss = await self.network.compute(self._measure, setup.x0)
+                self._first = Losses(train_loss, loss)
+        what = symptom(setup.algorithm, now, self._first, finite=bool(np.isfinite(x).all()))
+        if what is not None:
+            raise diverged(
+                setup.algorithm, what, peer=setup.id, round=round, problem=setup.problem,
+                x0=setup.x0,
+            )  # fmt: skip
 
     def _measure(self, x: Array) -> tuple[float, float | None, float]:
         X, y = self.setup.test

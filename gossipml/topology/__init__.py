@@ -15,10 +15,7 @@ if TYPE_CHECKING:
         TopologyFacts,
         describe,
         diameter,
-        known_gap,
-        lambda_min,
         predicted_rounds,
-        spectral_gap,
     )
     from gossipml.topology.files import load_topology, save_topology
     from gossipml.topology.graphs import (
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
         torus,
         tree,
     )
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.named import NAMES, is_fixed, make_graph, make_topology, options_of
     from gossipml.topology.schedules import (
         ALIASES,
@@ -77,10 +75,16 @@ if TYPE_CHECKING:
         describe_schedule,
         exact_after,
     )
+    from gossipml.topology.spectrum import (
+        effective_neighbors,
+        known_gap,
+        lambda_min,
+        spectral_gap,
+        stationary_distribution,
+    )
     from gossipml.topology.topology import Link, Node, Topology
     from gossipml.topology.weights import (
         RULES,
-        MixingMatrix,
         check_mixing,
         mixing,
         mixing_matrix,
@@ -128,6 +132,7 @@ __all__ = [
     "describe",
     "describe_schedule",
     "diameter",
+    "effective_neighbors",
     "erdos_renyi",
     "exact_after",
     "exponential",
@@ -156,17 +161,19 @@ __all__ = [
     "small_world",
     "spectral_gap",
     "star",
+    "stationary_distribution",
     "torus",
     "tree",
 ]
 
 _PARTS = {
     "topology": ("Link", "Node", "Topology"),
-    "weights": ("MixingMatrix", "RULES", "check_mixing", "mixing", "mixing_matrix"),
-    "facts": (
-        "TopologyFacts", "describe", "diameter", "known_gap", "lambda_min", "predicted_rounds",
-        "spectral_gap",
+    "matrix": ("MixingMatrix",),
+    "spectrum": (
+        "effective_neighbors", "known_gap", "lambda_min", "spectral_gap", "stationary_distribution",
     ),
+    "weights": ("RULES", "check_mixing", "mixing", "mixing_matrix"),
+    "facts": ("TopologyFacts", "describe", "diameter", "predicted_rounds"),
     "files": ("load_topology", "save_topology"),
     "named": ("NAMES", "is_fixed", "make_graph", "make_topology", "options_of"),
     "schedules": (

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.topology.facts import TopologyFacts
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.schedules import Schedule
     from gossipml.topology.topology import Topology
-    from gossipml.topology.weights import MixingMatrix
 
 _BLUE = "#1f5fa8"
 _GREY = "#8a8f98"

@@ -6,126 +6,20 @@ from zero only if v = u or u's model travels to v. scipy is imported only for wh
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossipml.errors import ConfigError, TopologyError, nearest
+from gossipml.topology.matrix import TOLERANCE, MixingMatrix, Vector, sums
+from gossipml.topology.optimal import best_constant, fastest, fdla
 from gossipml.topology.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import networkx as nx
-    from numpy.typing import NDArray
-    from scipy.sparse import csr_array
-
-Vector: TypeAlias = "NDArray[np.float64]"
-Index: TypeAlias = "NDArray[np.int64]"
-
-TOLERANCE = 1e-9
-"""How far a row or column sum may be from 1."""
-
-
-@dataclass(frozen=True, eq=False)
-class MixingMatrix:
-    """A sparse matrix in compressed rows; columns ascend in a row, the diagonal is stored.
-
-    Attributes
-    ----------
-    n
-        Number of peers.
-    indptr, indices, data
-        int64 ``(n + 1,)``, int64 ``(nnz,)`` and float64 ``(nnz,)``. Row i holds
-        ``data[indptr[i]:indptr[i + 1]]`` in the columns ``indices[indptr[i]:indptr[i + 1]]``. All
-        links of the graph are stored, even those of weight zero.
-    """
-
-    n: int
-    indptr: Index
-    indices: Index
-    data: Vector
-
-    def __post_init__(self) -> None:
-        for array in (self.indptr, self.indices, self.data):
-            array.flags.writeable = False
-
-    @classmethod
-    def from_entries(cls, n: int, rows: Index, columns: Index, values: Vector) -> MixingMatrix:
-        """Build from entries in any order, none twice."""
-        order = np.lexsort((columns, rows))
-        indptr = np.searchsorted(rows[order], np.arange(n + 1)).astype(np.int64)
-        return cls(n, indptr, columns[order], values[order])
-
-    @cached_property
-    def rows(self) -> Index:
-        """``(nnz,)`` int64: the row of each entry."""
-        return np.repeat(np.arange(self.n, dtype=np.int64), np.diff(self.indptr))
-
-    def row(self, peer: int) -> tuple[Index, Vector]:
-        """Return whom this peer averages, ascending, itself included, and their weights."""
-        entries = slice(self.indptr[peer], self.indptr[peer + 1])
-        return self.indices[entries], self.data[entries]
-
-    def dense(self) -> Vector:
-        """Return the ``(n, n)`` float64 array."""
-        dense = np.zeros((self.n, self.n))
-        dense[self.rows, self.indices] = self.data
-        return dense
-
-    def csr(self) -> csr_array[Any]:
-        """Return the scipy array."""
-        from scipy.sparse import csr_array
-
-        return csr_array((self.data, self.indices, self.indptr), shape=(self.n, self.n))
-
-    def digest(self) -> str:
-        """Return the SHA-256 of n, indptr, indices (int64) and data (float64), little-endian."""
-        sha = hashlib.sha256(self.n.to_bytes(8, "little"))
-        for array, kind in ((self.indptr, "<i8"), (self.indices, "<i8"), (self.data, "<f8")):
-            sha.update(np.ascontiguousarray(array, kind).tobytes())
-        return sha.hexdigest()
-
-    @cached_property
-    def row_sums(self) -> Vector:
-        """``(n,)`` float64."""
-        return _sums(self.rows, self.data, self.n)
-
-    @cached_property
-    def column_sums(self) -> Vector:
-        """``(n,)`` float64."""
-        return _sums(self.indices, self.data, self.n)
-
-    @property
-    def is_row_stochastic(self) -> bool:
-        """Whether rows sum to 1 and nothing is negative: a round averages."""
-        return self._sums_to_one(self.row_sums)
-
-    @property
-    def is_column_stochastic(self) -> bool:
-        """Whether columns sum to 1 and nothing is negative: a round keeps the total."""
-        return self._sums_to_one(self.column_sums)
-
-    def _sums_to_one(self, sums: Vector) -> bool:
-        return bool((self.data >= 0).all() and (np.abs(sums - 1) <= TOLERANCE).all())
-
-    @cached_property
-    def is_symmetric(self) -> bool:
-        """Whether W equals its transpose exactly."""
-        return self._asymmetry() is None
-
-    def _asymmetry(self, tolerance: float = 0.0) -> tuple[int, int] | None:
-        """Return the first (row, column) whose entry differs from its mirror image."""
-        order = np.lexsort((self.rows, self.indices))
-        same = np.abs(self.data - self.data[order]) <= tolerance
-        same &= (self.rows == self.indices[order]) & (self.indices == self.rows[order])
-        wrong = np.flatnonzero(~same)
-        if not wrong.size:
-            return None
-        return int(self.rows[wrong[0]]), int(self.indices[wrong[0]])
 
 
 def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
@@ -147,6 +41,14 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
         - ``uniform``: 1 / (1 + degree); regular graphs only.
         - ``file``: the edges' ``weight``; a peer keeps what is left to 1.
         - ``column-stochastic``: sender u splits 1 / (1 + out-degree of u) equally, for push-sum.
+        - ``best-constant``: I - wL with the w that mixes fastest, 2 / (lambda_2 + lambda_max) of L
+          (Xiao, Boyd 2004). A peer may keep a negative share.
+        - ``fastest``: the fastest mixing Markov chain, FMMC (Boyd, Diaconis, Xiao 2004): of all
+          symmetric weights from 0 the ones with the largest gap.
+        - ``fdla``: of all symmetric weights the ones with the largest gap, negative ones
+          included (Xiao, Boyd 2004). Both are closed forms where the constant weight is the
+          optimum, as on rings, paths, stars, hypercubes, square tori and complete graphs; else a
+          convex program is solved, which needs the extra ``convex`` and at most 80 peers.
         - an ``(n, n)`` numpy or scipy array or a MixingMatrix of your own; negative weights
           are allowed there.
 
@@ -154,6 +56,8 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
     ------
     ConfigError
         For an unknown rule.
+    MissingExtraError
+        For ``fastest`` and ``fdla`` where a solver is needed and there is none.
     TopologyError
         If the rule does not fit the graph, or the weights fail :func:`check_mixing`.
     """
@@ -168,7 +72,8 @@ def mixing(topology: Topology, rule: Any = "metropolis") -> MixingMatrix:
     if base == "column-stochastic":
         matrix = _assembled(topology, weights, 1 / (1 + topology.out_degrees))
     else:
-        kept = 1 - _sums(topology.arcs[0], weights, topology.n)
+        kept = 1 - sums(topology.arcs[0], weights, topology.n)
+        kept[np.abs(kept) < 1e-12] = 0  # what rounding leaves of nothing would count as negative
         if base != rule:
             weights, kept = weights / 2, (1 + kept) / 2
         matrix = _assembled(topology, weights, kept)
@@ -223,7 +128,8 @@ def check_mixing(matrix: MixingMatrix, topology: Topology, rule: str = "own") ->
 
     It must be finite, vanish off the graph, have rows and columns that sum to 1, and be
     symmetric where the graph is undirected. ``column-stochastic`` and ``row-stochastic`` need
-    what they are called only. Only weights of the user's own (``rule="own"``) may be negative.
+    what they are called only. Weights of the user's own
+    (``rule="own"``), of ``best-constant`` and of ``fdla`` may be negative.
     """
     check_support(matrix, topology, rule)
     _check_entries(matrix, topology, rule)
@@ -233,7 +139,7 @@ def check_mixing(matrix: MixingMatrix, topology: Topology, rule: str = "own") ->
         _check_sums(matrix.row_sums, "row", topology, rule)
     if rule in ("column-stochastic", "row-stochastic"):
         return
-    if not topology.directed and (pair := matrix._asymmetry(TOLERANCE)):
+    if not topology.directed and (pair := matrix.asymmetry(TOLERANCE)):
         v, u = (repr(topology.ids[i]) for i in pair)
         raise TopologyError(
             f"{topology.name}: {rule} weights are not symmetric: what {v} takes of {u} "
@@ -315,14 +221,16 @@ _WEIGHTS: dict[str, Callable[[Topology], Vector]] = {
     "file": _from_file,
     "row-stochastic": _row_stochastic,
     "column-stochastic": _column_stochastic,
+    "best-constant": best_constant,
+    "fastest": fastest,
+    "fdla": fdla,
 }
 
 RULES = (*_WEIGHTS, "lazy-metropolis", "lazy-max-degree")
 """The names of the rules of :func:`mixing`."""
 
-
-def _sums(groups: Index, values: Vector, n: int) -> Vector:
-    return np.bincount(groups, weights=values, minlength=n).astype(np.float64)
+NEGATIVE = ("own", "best-constant", "fdla")
+"""Rules that may give negative weights."""
 
 
 def _assembled(topology: Topology, weights: Vector, kept: Vector) -> MixingMatrix:
@@ -373,11 +281,11 @@ def _refuse_off_graph(topology: Topology, rule: str, v: int, u: int, value: floa
 
 def _check_entries(matrix: MixingMatrix, topology: Topology, rule: str) -> None:
     wrong = ~np.isfinite(matrix.data)
-    if rule != "own":
+    if rule not in NEGATIVE:
         wrong |= matrix.data < -TOLERANCE
     for k in np.flatnonzero(wrong).tolist():
         v, u = (topology.ids[i[k]] for i in (matrix.rows, matrix.indices))
-        expected = "a finite number" if rule == "own" else "0 or more"
+        expected = "a finite number" if rule in NEGATIVE else "0 or more"
         raise TopologyError(
             f"{topology.name}: {rule} weight of {'itself' if u == v else repr(u)} in the row of "
             f"peer {v!r} is {matrix.data[k]:g}, expected {expected}"

@@ -78,6 +78,20 @@ def test_tcp_ends_with_the_bits_of_virtual(changes, tmp_path):
     assert not real.lost_peers
 
 
+def test_divergence_is_one_line_that_all_engines_share(tmp_path):
+    too_large = settings("algorithm.lr=1e9", "rounds=20", "topology.peers=3")
+    said = set()
+    for k, words in enumerate((["run"], ["simulate"], ["simulate", "--engine", "stacked"])):
+        process = command(*words, DIGITS, "-q", "--out", tmp_path / str(k), *too_large)
+        status, out, err = finish(process)
+        assert (status, out) == (1, "")
+        said.add(err)
+    (line,) = said
+    assert line.startswith("gossipml: peer '0' diverged by round 10: its loss is ")
+    assert "; lower algorithm.lr (now 1e+09); on its data gradient descent is stable" in line
+    assert line.count("\n") == 1
+
+
 def test_the_main_job_is_good(tmp_path):
     """The README's run: close to centralised, far above isolated, everything on disk."""
     process = command("run", DIGITS, "--json", "--out", tmp_path / "run")

@@ -18,6 +18,7 @@ from gossipml.forecast import Forecast, forecast
 from gossipml.observe.ranking import Row, RunLine
 from gossipml.observe.summary import Summary
 from gossipml.plugins import option_names
+from gossipml.recommendation import Choice, Recommendation, Situation
 from gossipml.topology import TopologyFacts, options_of
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +167,9 @@ def test_every_command_is_in_the_readme(command):
     assert not rest or rest[0] in line
 
 
-@pytest.mark.parametrize("record", [Summary, Forecast, TopologyFacts, Row, RunLine])
+@pytest.mark.parametrize(
+    "record", [Summary, Forecast, Recommendation, Choice, Situation, TopologyFacts, Row, RunLine]
+)
 def test_every_field_of_the_json_is_documented(record):
     for field in msgspec.structs.fields(record):
         assert f"`{field.encode_name}`" in CLI, field.name

@@ -137,7 +137,6 @@ def test_the_remedy_is_not_offered_to_those_who_took_it(algorithm):
 
 
 def test_the_label_skew_is_the_total_variation_distance():
-    from gossipml.forecast import _label_skew
     from gossipml.shards import Shards
 
     X = np.zeros((4, 1))
@@ -145,7 +144,7 @@ def test_the_label_skew_is_the_total_variation_distance():
 
     def skew(labels, classes):
         y = np.array(labels)
-        return _label_skew(Shards(X, y, starts, sizes, peers, (X, y), (1,), classes))
+        return Shards(X, y, starts, sizes, peers, (X, y), (1,), classes).label_skew()
 
     assert skew([0, 0, 1, 1], 2) == 0.5
     assert skew([0, 1, 1, 0], 2) == 0

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
 import gossipml
-from gossipml import topology
+from gossipml import assembly, topology
 from gossipml.algorithms import DPSGD
 from gossipml.errors import ConfigError, DivergedError, GossipError
 from gossipml.experiment import load_experiment
 from gossipml.observe.reading import read_run
-from gossipml.observe.summary import consensus_distance
+from gossipml.observe.summary import consensus_distance, mean_drift
 from gossipml.peer.reports import Event
 from gossipml.result import raise_if_none
+from gossipml.shards import load_shards
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +191,37 @@ def test_no_models_and_no_failures_is_still_an_error():
     with pytest.raises(DivergedError):
         raise_if_none([], [DivergedError("x"), GossipError("y")])
     raise_if_none(["a"], [GossipError("y")])
+
+
+def test_the_mean_model_hides_that_the_peers_disagree():
+    experiment = load_experiment(
+        ROOT / "sims/exact-methods.toml", overrides=["algorithm.name=d-psgd"]
+    )
+    result = gossipml.simulate(experiment, engine="stacked")
+    summary, best = result.summary, result.summary.centralised.test_loss
+    assert summary.mean_model.test_accuracy is None
+    assert best < summary.mean_model.test_loss < best + 0.001  # three orders below the peers
+    assert summary.test_loss.mean > best + 0.25
+    assert summary.test_loss.max > summary.test_loss.mean
+    assert summary.mean_drift is None  # gradients move the mean, and ought to
+
+
+def test_the_mean_model_is_measured(result):
+    X, y = load_shards(result.experiment, 4).test
+    model = assembly.build_model(result.experiment, load_shards(result.experiment, 4))
+    mean = result.parameters.mean(axis=0, dtype=np.float64).astype(np.float32)
+    assert result.summary.mean_model.test_loss == float(model.loss(mean, X, y))
+    assert result.summary.mean_model.test_accuracy == float(model.accuracy(mean, X, y))
+
+
+def test_averaging_alone_reports_the_drift_of_the_mean():
+    experiment = load_experiment(
+        ROOT / "sims/digits-ring.toml",
+        overrides=["algorithm.name=gossip", "model.name=mlp", "rounds=20", "baselines=false"],
+    )
+    drift = gossipml.simulate(experiment, engine="stacked").summary.mean_drift
+    assert 0 <= drift < 1e-6
+    start = np.array([[3.0, 4.0], [3.0, 4.0]])
+    assert mean_drift(start, np.array([[3.0, 0.0], [3.0, 7.0]])) == pytest.approx(0.1)
+    assert mean_drift(np.zeros((2, 3)), np.zeros((2, 3))) == 0
+    assert mean_drift(np.zeros((2, 3)), np.ones((2, 3))) is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.errors import DivergedError
+from gossipml.peer.divergence import Losses, diverged, symptom
 from gossipml.peer.peer import model_sha256
 from gossipml.peer.reports import Evaluation, Finished
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gossipml.peer.reports import Report
 
     Array = NDArray[Any]
+    Measured = tuple[NDArray[np.int64], Array, Array | None, Array]
 
 _SAMPLES = 20_000  # of the test set, over a chunk of peers that is measured at once
 
@@ -46,6 +47,7 @@ class Measure:
         self.stack, self.report, self.consensus = stack, report, consensus
         self._begin = time.perf_counter()
         self.peers = stack.setup.measured()
+        self._first: list[Losses] | None = None  # losses of the first models
 
     def evaluate(self, round: int) -> None:
         """Report the state after ``round`` rounds.
@@ -53,20 +55,15 @@ class Measure:
         Raises
         ------
         DivergedError
-            The parameters of a peer are not finite.
+            The model of a peer is not finite, or far worse than the first one.
         """
         distance, finite = self._agreement()
-        if not finite:
-            lr = self.stack.setup.algorithm.lr
-            raise DivergedError(
-                f"diverged by round {round}: parameters are not finite; "
-                f"lower algorithm.lr (now {lr:g})"
-            )
-        self.consensus(round, distance)
         now = self._now(round)
         sent, payload = self.stack.bytes_sent, self.stack.payload_sent
         gradients = self.stack.gradients()
         chunks = self.stack.each(self._measured, self._chunks())
+        self._check(round, chunks, finite=finite)
+        self.consensus(round, distance)
         for peers, losses, accuracies, train_losses in chunks:
             for k, peer in enumerate(peers.tolist()):
                 self.report(
@@ -84,6 +81,35 @@ class Measure:
                         sketch=b"",
                     )
                 )
+
+    def _check(self, round: int, chunks: list[Measured], *, finite: bool) -> None:
+        """Raise the error of the first peer that has diverged, in the words that it would say."""
+        if self._first is None:  # the first evaluation, or the first after a resume
+            start = chunks if round == 0 else self.stack.each(self._at_start, self._chunks())
+            self._first = [
+                Losses(float(train[k]), float(test[k]))
+                for _, test, _, train in start
+                for k in range(len(train))
+            ]
+        first = iter(self._first)
+        found: dict[int, str] = {}
+        if not finite:
+            rows = np.concatenate([np.isfinite(x).all(axis=1) for x in self.stack.chunks()])
+            found[int(rows.argmin())] = "its parameters are not finite"
+        for peers, test, _, train in chunks:
+            for k, peer in enumerate(peers.tolist()):
+                now = Losses(float(train[k]), float(test[k]))
+                ok = peer not in found
+                what = symptom(self.stack.setup.algorithm, now, next(first), finite=ok)
+                if what is not None:
+                    found[peer] = what
+        if found:
+            peer = min(found)
+            setup = self.stack.setup
+            raise diverged(
+                setup.algorithm, found[peer], peer=setup.ids[peer], round=round,
+                problem=setup.lone_problem(peer), x0=setup.x0,
+            )  # fmt: skip
 
     def finish(self, round: int, *, stopped: bool) -> None:
         """Report the end of the measured peers."""
@@ -126,12 +152,17 @@ class Measure:
         each = max(1, _SAMPLES // max(1, len(self.stack.setup.test[1])))
         return np.array_split(self.peers, -(-len(self.peers) // each))
 
-    def _measured(
-        self, peers: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Array, Array | None, Array]:
+    def _measured(self, peers: NDArray[np.int64]) -> Measured:
         """Return (peers, test losses, test accuracies, losses on their own samples)."""
+        return self._losses(peers, self.stack.models(peers))
+
+    def _at_start(self, peers: NDArray[np.int64]) -> Measured:
+        """Return the same of the first models."""
+        x0 = self.stack.setup.x0
+        return self._losses(peers, np.broadcast_to(x0, (len(peers), len(x0))))
+
+    def _losses(self, peers: NDArray[np.int64], x: Array) -> Measured:
         setup = self.stack.setup
-        x = self.stack.models(peers)
         X, y = setup.test
         accuracies = setup.model.accuracy(x, X, y)
         return peers, setup.model.loss(x, X, y), accuracies, setup.problem(peers).loss(x)

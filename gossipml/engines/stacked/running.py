@@ -54,7 +54,7 @@ def run_stacked(
     Raises
     ------
     DivergedError
-        Parameters are no longer finite at an evaluation.
+        A model is no longer finite at an evaluation, or far worse than the first one.
     AlgorithmError, ConfigError
         The method fails, or cannot run stacked.
     """

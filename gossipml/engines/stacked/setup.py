@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossipml.aggregation import Aggregator, Mean
-from gossipml.algorithms import BlockProblem
+from gossipml.algorithms import BlockProblem, Problem
 from gossipml.compression import Compressor, Identity
 
 if TYPE_CHECKING:
@@ -113,6 +113,14 @@ class StackSetup:
             seed=self.seed,
             batch_size=self.batch_size,
         )
+
+    def lone_problem(self, peer: int) -> Problem:
+        """Return what one peer minimises."""
+        own = slice(int(self.starts[peer]), int(self.starts[peer] + self.sizes[peer]))
+        return Problem(
+            self.model, self.X[own], self.y[own],
+            seed=self.seed, peer=peer, batch_size=self.batch_size,
+        )  # fmt: skip
 
     def measured(self) -> Index:
         """Return the peers that are evaluated, ascending: all, or evenly chosen ones."""

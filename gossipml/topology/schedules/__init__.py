@@ -28,8 +28,8 @@ from gossipml.topology.schedules.static import Static
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.topology import Topology
-    from gossipml.topology.weights import MixingMatrix
 
 __all__ = [
     "ALIASES",

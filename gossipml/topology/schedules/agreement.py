@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gossipml.topology.facts import Degree, TopologyFacts, diameter, predicted_rounds, spectral_gap
+from gossipml.topology.facts import GAMMAS, Degree, TopologyFacts, diameter, predicted_rounds
+from gossipml.topology.spectrum import known_neighbors, spectral_gap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def agreement(schedule: Schedule, *, quick: bool = False) -> Agreement:
     """
     if schedule.static:
         matrix = schedule.matrix(0)
-        from gossipml.topology.facts import known_gap
+        from gossipml.topology.spectrum import known_gap
 
         gap = known_gap(matrix) if quick else spectral_gap(matrix)
         return Agreement(gap, "one round", exact_after(schedule), None)
@@ -135,6 +136,8 @@ def describe_schedule(schedule: Schedule, *, matrix: bool = False) -> TopologyFa
         diameter=diameter(union),
         spectral_gap=gap,
         predicted_rounds=rounds if rounds is not None else predicted_rounds(gap or 0.0),
+        lambda_min=None,  # of which round?
+        effective_neighbours=_neighbours(schedule),
         weights=schedule.kind,
         schedule=schedule.kind,
         period=schedule.period,
@@ -144,6 +147,15 @@ def describe_schedule(schedule: Schedule, *, matrix: bool = False) -> TopologyFa
         expected_contraction=found.contraction,
         **({"W": schedule.matrix(0).dense().tolist()} if matrix else {}),
     )
+
+
+def _neighbours(schedule: Schedule) -> dict[str, float | None]:
+    """Return the effective number of neighbours by gamma, where the weights repeat."""
+    rounds = schedule.period
+    if rounds is None or rounds * schedule.matrix(0).n > _QUICK:
+        return dict.fromkeys(map(str, GAMMAS))
+    period = [schedule.matrix(t) for t in range(rounds)]
+    return {str(gamma): known_neighbors(period, gamma) for gamma in GAMMAS}
 
 
 def _round_degree(schedule: Schedule) -> Degree:

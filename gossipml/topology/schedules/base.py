@@ -16,8 +16,8 @@ import numpy as np
 from gossipml.errors import TopologyError
 from gossipml.topology.edges import tidy
 from gossipml.topology.everyone import Everyone
+from gossipml.topology.matrix import MixingMatrix
 from gossipml.topology.topology import Topology
-from gossipml.topology.weights import MixingMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

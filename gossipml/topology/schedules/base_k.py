@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
+from gossipml.topology.matrix import MixingMatrix
 from gossipml.topology.schedules.base import Varying, at_least
-from gossipml.topology.weights import MixingMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.schedules.base import Index
-    from gossipml.topology.weights import MixingMatrix
 
 
 class EpidemicLocal(Varying):

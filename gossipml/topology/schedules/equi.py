@@ -15,10 +15,10 @@ import numpy as np
 from gossipml import seeds
 from gossipml.errors import TopologyError
 from gossipml.topology.edges import tidy
+from gossipml.topology.matrix import MixingMatrix
 from gossipml.topology.schedules.base import Varying, alone, at_least, shifted
 from gossipml.topology.schedules.static import Static
 from gossipml.topology.topology import Topology
-from gossipml.topology.weights import MixingMatrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

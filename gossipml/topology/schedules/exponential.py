@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gossipml.topology.edges import Links
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.schedules.base import Index
-    from gossipml.topology.weights import MixingMatrix
 
 
 class OnePeerExponential(Varying):

@@ -13,9 +13,9 @@ import numpy as np
 
 from gossipml import seeds
 from gossipml.errors import ConfigError, TopologyError
+from gossipml.topology.matrix import MixingMatrix
 from gossipml.topology.schedules.base import Varying
 from gossipml.topology.schedules.colouring import matchings
-from gossipml.topology.weights import MixingMatrix
 
 if TYPE_CHECKING:
     from gossipml.topology.edges import Links
@@ -88,7 +88,7 @@ class Matcha(Varying):
 
     def contraction(self) -> float:
         """Return ρ = ‖(I − αL̄)² + 2α² Σ p_j (1−p_j) L_j − J‖, as L_j² = 2 L_j."""
-        from gossipml.topology.facts import spectral_gap
+        from gossipml.topology.spectrum import spectral_gap
 
         if self.n == 1:
             return 0.0

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gossipml.errors import TopologyError
 from gossipml.topology.schedules.base import Row, Schedule, rows_of
-from gossipml.topology.weights import MixingMatrix, check_support, mixing
+from gossipml.topology.weights import check_support, mixing
 
 if TYPE_CHECKING:
+    from gossipml.topology.matrix import MixingMatrix
     from gossipml.topology.topology import Topology
 
 

@@ -51,9 +51,9 @@ def test_summary_has_the_promised_json_fields(make_summary):
     fields = msgspec.json.decode(msgspec.json.encode(make_summary()))
     assert set(fields) == {
         "name", "engine", "seed", "peers", "rounds", "algorithm", "topology", "test_accuracy",
-        "test_loss", "centralised", "isolated", "consensus_distance", "bytes_sent",
-        "payload_bytes_sent", "wall_s", "virtual_s", "node_rounds_per_s", "peak_rss_mb",
-        "lost_peers", "stopped", "model_sha256", "run_dir",
+        "test_loss", "centralised", "isolated", "mean_model", "consensus_distance", "mean_drift",
+        "bytes_sent", "payload_bytes_sent", "wall_s", "virtual_s", "node_rounds_per_s",
+        "peak_rss_mb", "lost_peers", "stopped", "model_sha256", "run_dir",
     }  # fmt: skip
     assert set(fields["topology"]) == {"graph", "nodes", "edges", "spectral_gap", "schedule"}
     assert fields["test_loss"] == {"mean": 0.21, "min": 0.2, "max": 0.25}

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from gossipml.observe.progress import LiveTable, human_bytes, summary_table
+from gossipml.observe.summary import MeanModel
 from gossipml.peer.reports import Event, Finished, sketch
 
 
@@ -152,12 +153,18 @@ def test_default_console_is_stderr(capsys, evaluation):
 
 def test_summary_table(make_summary):
     out = console()
-    out.print(summary_table(make_summary(lost_peers=["5", "[b]x"], virtual_s=12.0, stopped=True)))
+    made = make_summary(
+        lost_peers=["5", "[b]x"], virtual_s=12.0, stopped=True, mean_drift=2e-8,
+        mean_model=MeanModel(0.949, 0.195),
+    )  # fmt: skip
+    out.print(summary_table(made))
     lines = [" ".join(line.split()) for line in text_of(out).splitlines()]
     for expected in (
         "digits-ring: d-psgd on ring",
         "peers, mean 94.4 % 0.2100 -0.7 points",
         "peers, worst 93.0 % 0.2500 -2.1 points",
+        "mean model 94.9 % 0.1950 -0.2 points",
+        "drift of the mean 2e-08",
         "centralised 95.1 % 0.1900",
         "isolated, mean 70.0 % 0.9000 -25.1 points",
         "isolated, worst 60.0 % 1.200 -35.1 points",

@@ -35,7 +35,8 @@ def test_show_json(name, gap, rounds):
     assert found["predicted_rounds_to_1e-3"] == rounds
     assert set(found) == {
         "name", "nodes", "edges", "degree", "connected", "directed", "diameter", "spectral_gap",
-        "predicted_rounds_to_1e-3", "weights", "exact_after_rounds", "schedule", "period",
+        "predicted_rounds_to_1e-3", "lambda_min", "effective_neighbours", "weights",
+        "exact_after_rounds", "schedule", "period",
         "round_degree", "gap_of", "expected_contraction",
     }  # fmt: skip
 
@@ -50,9 +51,20 @@ def test_show_with_matrix_options_and_seed():
 
 def test_show_text(tmp_path):
     text = run("show", "star", "--peers", 4, "--weights", "lazy-metropolis", "--matrix")
-    for word in ("star (undirected, connected)", "1 to 3", "lazy-metropolis", "0.12500"):
+    for word in (
+        "star (undirected, connected)", "1 to 3", "lazy-metropolis", "0.12500",
+        "least eigenvalue      0.5", "effective neighbours  2.", "at gamma 0.99",
+    ):  # fmt: skip
         assert word in text
     assert json.loads(run("show", "karate", "--json"))["nodes"] == 34
+
+
+def test_show_of_a_schedule_counts_its_neighbours_over_a_period():
+    found = json.loads(run("show", "one-peer-exponential", "--peers", 32, "--json"))
+    assert found["effective_neighbours"] == pytest.approx({"0.9": 9.286, "0.99": 25.429}, abs=1e-3)
+    assert found["lambda_min"] is None
+    random = json.loads(run("show", "random-matching", "--peers", 8, "--json"))
+    assert random["effective_neighbours"] == {"0.9": None, "0.99": None}
 
 
 @pytest.mark.parametrize("name", ["exponential", "star", "ring", "path", "les-miserables"])

@@ -15,13 +15,16 @@ from gossipml.topology import (
     Topology,
     describe,
     diameter,
-    facts,
+    effective_neighbors,
     lambda_min,
+    make_schedule,
     make_topology,
     mixing,
     mixing_matrix,
     predicted_rounds,
     spectral_gap,
+    spectrum,
+    stationary_distribution,
 )
 
 SIZES = [8, 16, 25, 32, 64]
@@ -142,7 +145,7 @@ def test_sparse_path_equals_dense_path(monkeypatch, name, n, rule):
     W = mixing(make_topology(name, n), rule)
     dense = spectral_gap(W)
     low = lambda_min(W) if W.is_symmetric else None
-    monkeypatch.setattr(facts, "_DENSE", 50)
+    monkeypatch.setattr(spectrum, "_DENSE", 50)
     assert spectral_gap(W) == pytest.approx(dense, abs=1e-9)
     assert spectral_gap(W.csr()) == spectral_gap(W)  # the same start each time
     assert spectral_gap(W.dense()) == pytest.approx(dense, abs=1e-9)
@@ -155,7 +158,7 @@ def test_sparse_path_without_unit_sums(monkeypatch):
     W = nx.to_numpy_array(graph) + np.eye(60)
     W /= W.sum(1, keepdims=True)
     dense = spectral_gap(W)
-    monkeypatch.setattr(facts, "_DENSE", 50)
+    monkeypatch.setattr(spectrum, "_DENSE", 50)
     assert spectral_gap(csr_array(W)) == pytest.approx(dense, abs=1e-12)
 
 
@@ -195,6 +198,9 @@ def test_describe():
     topology = make_topology("exponential", 16)
     found = msgspec.to_builtins(describe(topology, "uniform"))
     assert found.pop("spectral_gap") == pytest.approx(0.4)
+    neighbours = found.pop("effective_neighbours")
+    assert neighbours.keys() == {"0.9", "0.99"}
+    assert 5 < neighbours["0.9"] < neighbours["0.99"] < 16
     assert found == {
         "name": "exponential",
         "nodes": 16,
@@ -204,6 +210,7 @@ def test_describe():
         "directed": True,
         "diameter": 4,
         "predicted_rounds_to_1e-3": 14,
+        "lambda_min": None,
         "weights": "uniform",
         "exact_after_rounds": None,
         "schedule": "static",
@@ -217,3 +224,87 @@ def test_describe():
     assert describe(pair, np.eye(2)).weights == "own"
     assert describe(pair, np.eye(2)).predicted_rounds is None
     assert describe(make_topology("ring", 1)).diameter == 0
+
+
+GAMMAS = [0, 0.5, 0.9, 0.951, 0.99, 0.999]
+NEIGHBOURS = {
+    "ring": [3.000, 3.720, 6.632, 8.856, 17.076, 28.895],
+    "torus": [5, 7.116, 15.739, 20.636, 28.540, 31.609],
+    "hypercube": [6, 8.897, 19.636, 24.286, 30.009, 31.788],
+    "exponential": [6, 9.183, 20.400, 24.921, 30.221, 31.812],
+    "star": [1.098, 1.163, 1.674, 2.313, 6.438, 22.058],
+    "barbell": [16.053, 16.183, 16.991, 17.907, 22.385, 29.906],
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_effective_neighbours_of_32_peers(name):
+    matrix = mixing(make_topology(name, 32))
+    for W in (matrix, matrix.csr(), [matrix.dense(), matrix]):
+        found = [effective_neighbors(W, gamma) for gamma in GAMMAS]
+        assert found == pytest.approx(NEIGHBOURS[name], abs=6e-4)
+
+
+def test_effective_neighbours_of_a_schedule():
+    schedule = make_schedule("one-peer", make_topology("exponential", 32), None, 0)
+    period = [schedule.matrix(t) for t in range(5)]
+    found = [effective_neighbors(period, gamma) for gamma in GAMMAS]
+    assert found == pytest.approx([2, 2.994, 9.286, 14.309, 25.429, 31.190], abs=6e-4)
+
+
+def test_effective_neighbours_is_the_variance_of_the_walk():
+    # Matrices of no symmetry, and their order matters: against the definition, term by term.
+    rng = np.random.default_rng(2)
+    period = [rng.dirichlet(np.ones(6), size=6) for _ in range(3)]
+    gamma, expected = 0.7, []
+    for end in range(3):
+        C, M = np.zeros((6, 6)), np.eye(6)
+        for s in range(200):
+            M = M @ period[(end - s) % 3]
+            C += gamma**s * M @ M.T
+        expected.append(np.trace(C) / 6)
+    assert effective_neighbors(period, gamma) == pytest.approx(
+        1 / (1 - gamma) / np.mean(expected), rel=1e-12
+    )
+
+
+def test_effective_neighbours_at_the_ends():
+    assert effective_neighbors([[1.0]], 0.9) == pytest.approx(1)
+    assert effective_neighbors([[0.5, 0.5], [0.5, 0.5]], 0.5) == pytest.approx(2)
+    assert effective_neighbors(np.eye(7), 0.99) == pytest.approx(1)
+    ring = mixing(make_topology("ring", 5000))
+    assert effective_neighbors(ring, 0.9) == pytest.approx(6.632, abs=1e-2)  # the far do not matter
+    assert describe(make_topology("ring", 5000)).effective_neighbours["0.9"] > 6
+    many = make_topology("random-regular", 2100)
+    assert describe(many).effective_neighbours == {"0.9": None, "0.99": None}
+    pushed = describe(make_topology("exponential", 6), "column-stochastic")
+    assert pushed.effective_neighbours["0.9"] > 2  # a circulant matrix: its rows sum to 1 too
+    with pytest.raises(TopologyError, match="gamma is 1, expected from 0 to below 1"):
+        effective_neighbors(np.eye(2), 1)
+    with pytest.raises(TopologyError, match="matrices of one size, at least one"):
+        effective_neighbors([], 0.5)
+    with pytest.raises(TopologyError, match="matrices of one size, at least one"):
+        effective_neighbors([np.eye(2), np.eye(3)], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "end", "mean"),
+    [
+        ("karate", None, 16.294737, 16.5),
+        ("florentine", None, 6.381818, 7),
+        ("star", 8, 2.545455, 3.5),
+    ],
+)
+def test_what_uniform_averaging_ends_in(name, n, end, mean):
+    topology = make_topology(name, n)
+    x = np.arange(topology.n)
+    pi = stationary_distribution(mixing(topology, "row-stochastic"))
+    np.testing.assert_allclose(
+        pi, (1 + topology.degrees) / (1 + topology.degrees).sum(), atol=1e-14
+    )
+    assert pi @ x == pytest.approx(end, abs=1e-6)
+    assert stationary_distribution(mixing(topology)) @ x == pytest.approx(mean, abs=1e-12)
+    with pytest.raises(TopologyError, match="the rows do not sum to 1"):
+        stationary_distribution(2 * np.eye(3))
+    with pytest.raises(TopologyError, match="has more than one"):
+        stationary_distribution(np.eye(2))

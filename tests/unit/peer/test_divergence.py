@@ -1,0 +1,123 @@
+"""Divergence: what counts as such, what is said of it, and that every engine says the same."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+import gossipml
+from gossipml import assembly
+from gossipml.algorithms import DPSGD, Gossip
+from gossipml.engines.stacked.measure import Measure
+from gossipml.engines.stacked.rounds import Rounds
+from gossipml.errors import DivergedError
+from gossipml.experiment import experiment_from
+from gossipml.models import make_model
+from gossipml.peer.divergence import GROWTH, Losses, stable_below, symptom
+
+START = Losses(2.3, 2.3)
+
+
+def experiment(**algorithm):
+    return experiment_from({
+        "seed": 3,
+        "rounds": 40,
+        "baselines": False,
+        "topology": {"graph": "ring", "peers": 4},
+        "data": {"source": "iris"},
+        "compression": {"name": "top-k", "ratio": 0.25} if "compressed" in algorithm else {},
+        "algorithm": {k: v for k, v in algorithm.items() if k != "compressed"},
+    })  # fmt: skip
+
+
+def what(now, start=START, *, finite=True, algorithm=None):
+    return symptom(algorithm or DPSGD(lr=1), now, start, finite=finite)
+
+
+def test_what_counts_as_diverged():
+    assert what(Losses(1e9, 1e9)) == "its loss is 1e+09, from 2.3 at the start"
+    assert what(Losses(1e9, math.nan)) is not None
+    assert what(Losses(math.nan, 1.0)) == what(Losses(math.inf, 1.0)) == "its loss is not finite"
+    assert what(Losses(1.0, 1.0), finite=False) == "its parameters are not finite"
+    assert what(Losses(GROWTH * 2.29, GROWTH * 2.29)) is None
+    assert what(Losses(GROWTH * 2.31, GROWTH * 2.31)) is not None
+
+
+def test_what_is_healthy():
+    # The first model fits this peer perfectly, the model for all does not.
+    assert what(Losses(5e4, 1e3), Losses(0.0, 9e4)) is None
+    # It started next to the optimum, and noise took it as far away as noise does.
+    assert what(Losses(3.0, 3.0), Losses(1e-9, 1e-9)) is None
+    # It learns its own samples by heart, and is wrong elsewhere; or the other way round.
+    assert what(Losses(0.0, 1e6)) is None
+    assert what(Losses(1e6, 0.5)) is None
+    # Averages of models need not fit any data.
+    assert what(Losses(1e9, 1e9), algorithm=Gossip()) is None
+    assert what(Losses(1e9, 1e9), finite=False, algorithm=Gossip()) is not None
+
+
+def message(given, engine):
+    with pytest.raises(DivergedError) as caught:
+        gossipml.simulate(given, engine=engine)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("lr", [1e4, 1e9, 1e40])
+def test_every_engine_says_the_same(lr):
+    given = experiment(lr=lr)
+    said = message(given, "stacked")
+    assert said == message(given, "virtual")
+    what = "parameters are not finite" if lr == 1e40 else r"loss is [^ ]+, from 1\.1 at the start"
+    assert re.fullmatch(
+        rf"peer '[01]' diverged by round 10: its {what}; lower algorithm\.lr "
+        rf"\(now {re.escape(f'{lr:g}')}\); on its data gradient descent is stable below about "
+        r"2/L = \d\.\d",
+        said,
+    )
+
+
+def test_a_compressed_method_has_two_things_to_lower():
+    for gamma, now in ((None, "its default"), (0.5, "0.5")):
+        options = {} if gamma is None else {"gamma": gamma}
+        said = message(experiment(name="choco-sgd", lr=1e9, compressed=True, **options), "stacked")
+        assert f"lower algorithm.lr (now 1e+09) or algorithm.gamma (now {now}); on" in said
+
+
+def test_a_resumed_run_compares_with_the_first_models_too():
+    given = experiment(lr=0.1)
+    stack = Rounds(assembly.build_parts(given).stack(given))
+    try:
+        measures = [Measure(stack, lambda report: None, lambda round, x: None) for _ in range(2)]
+        measures[0].evaluate(0)
+        stack.play(0)
+        measures[1].evaluate(1)
+    finally:
+        stack.close()
+    assert measures[0]._first == measures[1]._first
+    assert len(measures[0]._first) == 4
+
+
+def test_stable_below_is_two_over_the_curvature():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(50, 6)) * 3).astype(np.float32)
+    y = rng.normal(size=50).astype(np.float32)
+    model = make_model("linear", (6,), None)
+    x0 = model.initial(rng)
+    A = np.column_stack([X, np.ones(50)]).astype(np.float64)
+    L = np.linalg.eigvalsh(A.T @ A / 50)[-1] * 2 / curvature_of_loss(model)
+    assert stable_below(model, X, y, x0) == pytest.approx(2 / L, rel=1e-2)
+
+
+def curvature_of_loss(model):
+    """Return 1 for a loss of squares, 2 for one of halved squares."""
+    one = make_model("linear", (1,), None)
+    x = np.array([1.0, 0.0], np.float32)
+    loss = float(one.loss(x, np.ones((1, 1), np.float32), np.zeros(1, np.float32)))
+    return 1 / loss
+
+
+def test_healthy_runs_with_large_steps_end():
+    # A large step on separable data is a perceptron: its loss is large, and it is right.
+    result = gossipml.simulate(experiment(lr=20.0), engine="stacked")
+    assert result.summary.test_accuracy.mean > 0.6
