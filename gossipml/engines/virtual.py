@@ -283,6 +283,8 @@ def run_virtual(
         network = VirtualNetwork(world, setup.index)
         peer = Peer(setup, network, incarnation=int(start), report=report, keep=keep)
         peers.append(peer)
+        if stopped_by:
+            peer.stop()
         try:
             ends[setup.index] = await peer.run()
         except* GossipError as group:
@@ -296,28 +298,48 @@ def run_virtual(
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, peers, stopped_by)
+            await nursery.start(_stop_on_signal, peers, stopped_by)
             async with trio.open_nursery() as living:
                 for setup in setups:
                     living.start_soon(live, setup)
             nursery.cancel_scope.cancel()
 
-    with deterministic_scheduling(seed), np.errstate(all="ignore"):
-        trio.run(main, clock=world.clock)
+    try:
+        with deterministic_scheduling(seed), np.errstate(all="ignore"):
+            trio.run(main, clock=world.clock)
+    except BaseExceptionGroup as group:
+        raise unwrapped(group) from None
     return VirtualEnds(ends, world.clock.now, stopped_by[0] if stopped_by else None)
 
 
-async def _stop_on_signal(peers: list[Peer], stopped_by: list[int]) -> None:
+async def _stop_on_signal(
+    peers: list[Peer],
+    stopped_by: list[int],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Stop gently on the first signal, at once on the second."""
     if threading.current_thread() is not threading.main_thread():
+        task_status.started()
         return
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for number in signals:
             if stopped_by:
                 os._exit(128 + number)
             stopped_by.append(number)
             for peer in peers:
                 peer.stop()
+
+
+def unwrapped(group: BaseExceptionGroup[Any]) -> BaseException:
+    """Return what to raise in place of a group: Ctrl-C, else its first gossipml error, else it."""
+    if group.subgroup(KeyboardInterrupt):
+        return KeyboardInterrupt()
+    try:
+        return leaf(group)
+    except LookupError:
+        return group
 
 
 def leaf(group: BaseExceptionGroup[Any]) -> GossipError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from gossipml.engines.virtual import leaf
+from gossipml.engines.virtual import unwrapped
 from gossipml.peer.reports import Event, Finished, Report
 
 if TYPE_CHECKING:
@@ -69,21 +69,23 @@ class Supervisor:
     _processes: list[trio.Process] = field(default_factory=list)
 
     def run(self) -> Ends:
-        """Start all peers and wait until every one has ended."""
+        """Start all peers and wait until every one has ended.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A SIGINT came before peers could be told of it, or after all had ended.
+        """
         try:
             trio.run(self._run)
         except BaseExceptionGroup as group:
-            try:
-                error = leaf(group)
-            except LookupError:
-                raise group from None
-            raise error from group
+            raise unwrapped(group) from None
         return self.ends
 
     async def _run(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey_signals)
+                await nursery.start(self._obey_signals)  # hears them from before the first peer
                 async with trio.open_nursery() as peers:
                     for i in range(len(self.ids)):
                         if self.ends.signal is not None:
@@ -142,11 +144,15 @@ class Supervisor:
     def _tell(self, peer: str, detail: str) -> None:
         self.report(Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail))
 
-    async def _obey_signals(self) -> None:
+    async def _obey_signals(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         if threading.current_thread() is not threading.main_thread():
+            task_status.started()
             return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
+                task_status.started()
                 async for number in signals:
                     if self.ends.signal is not None:
                         self._send(signal.SIGKILL)

@@ -37,8 +37,19 @@ def command(*arguments, **options):
     )
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell that starts tests in the background lets them, and what they start, ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def finish(process, timeout=90):
-    out, err = process.communicate(timeout=timeout)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        process.kill()  # if it did not end
     return process.returncode, out, err
 
 
