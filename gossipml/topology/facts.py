@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from gossipml.errors import TopologyError
+from gossipml.topology.spectra import known_rho
 from gossipml.topology.weights import MixingMatrix, mixing
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def spectral_gap(W: Any) -> float:
     ----------
     W
         ``(n, n)`` numpy array, scipy sparse array or :class:`MixingMatrix`. Up to 500 peers the
-        value is exact to rounding; beyond, it is found by iteration, to about 1e-10.
+        value is exact to rounding; beyond, it is found by iteration, to about 1e-10. Beyond 2000
+        it is exact again where the network is regular (``spectra.py``).
 
     Raises
     ------
@@ -107,9 +109,9 @@ def spectral_gap(W: Any) -> float:
     0.4
     """
     if isinstance(W, MixingMatrix) and W.n > _DIAMETER:
-        first = _first_row(W)
-        if first is not None:  # its eigenvalues are those of a circulant matrix, a normal one
-            return 1.0 - float(np.abs(np.fft.fft(first))[1:].max())
+        rho = known_rho(W)
+        if rho is not None:
+            return 1.0 - rho
     matrix = _matrix(W)
     n = matrix.shape[0]
     if n == 1:
@@ -121,9 +123,10 @@ def spectral_gap(W: Any) -> float:
 
 def known_gap(W: MixingMatrix) -> float | None:
     """Return the spectral gap where it is found in seconds; None for other large graphs."""
-    if W.n <= _QUICK or _first_row(W) is not None:
+    if W.n <= _QUICK:
         return spectral_gap(W)
-    return None
+    rho = known_rho(W)
+    return None if rho is None else 1.0 - rho
 
 
 def lambda_min(W: Any) -> float:
@@ -176,21 +179,6 @@ def diameter(topology: Topology) -> int | None:
                 reached[i] |= before[j]
         steps += 1
     return steps
-
-
-def _first_row(W: MixingMatrix) -> NDArray[np.float64] | None:
-    """Return the first row if every row is the one before, shifted by one: a circulant matrix."""
-    count = int(W.indptr[1])
-    if len(W.data) != W.n * count or (np.diff(W.indptr) != count).any():
-        return None
-    shift = (W.indices - W.rows) % W.n
-    order = np.lexsort((shift, W.rows))
-    shifts, values = shift[order].reshape(W.n, count), W.data[order].reshape(W.n, count)
-    if (shifts != shifts[0]).any() or (np.abs(values - values[0]) > 1e-15).any():
-        return None
-    first = np.zeros(W.n)
-    first[shifts[0]] = values[0]
-    return first
 
 
 def _matrix(W: Any) -> Any:
