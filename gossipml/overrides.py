@@ -24,6 +24,7 @@ CHOICES = {
     "data": ("source", "partition"),
     "model": ("name",),
     "algorithm": ("name",),
+    "compression": ("name",),
 }
 """Keys that name a thing, whose options are the section's further keys."""
 
@@ -31,8 +32,8 @@ CHOICES = {
 def override(table: Table, texts: Sequence[str]) -> None:
     """Apply ``key=value`` texts: dotted keys, TOML values, else bare words as strings.
 
-    When another graph, source, partition, model or algorithm is chosen, the file's options
-    that only the old one knew go with it. Paths are relative to the current folder.
+    When another graph, source, partition, model, algorithm or compressor is chosen, the file's
+    options that only the old one knew go with it. Paths are relative to the current folder.
 
     Raises
     ------
@@ -108,6 +109,7 @@ def _known(values: Table, section: str) -> set[str] | None:
     """Return the keys that a section may have now; None if the choice itself is unknown."""
     from gossipml import data, topology
     from gossipml.algorithms import ALGORITHMS
+    from gossipml.compression import COMPRESSORS
     from gossipml.models import MODELS
     from gossipml.plugins import option_names
 
@@ -130,6 +132,9 @@ def _known(values: Table, section: str) -> set[str] | None:
         case "model":
             model = MODELS.get(str(values.get("name")))
             return None if model is None else {"name", "dtype", *option_names(model)}
+        case "compression":
+            compressor = COMPRESSORS.get(str(values.get("name")))
+            return None if compressor is None else {"name", *option_names(compressor)}
         case _:
             method = ALGORITHMS.get(str(values.get("name")))
             if method is None:
