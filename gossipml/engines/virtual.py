@@ -28,7 +28,7 @@ from gossipml.peer.peer import Peer
 from gossipml.peer.reports import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.network import ByteStream
@@ -297,12 +297,13 @@ def run_virtual(
     stopped_by: list[int] = []
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(_stop_on_signal, peers, stopped_by)
-            async with trio.open_nursery() as living:
-                for setup in setups:
-                    living.start_soon(live, setup)
-            nursery.cancel_scope.cancel()
+        with _signals() as signals:  # from before the first peer begins
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_on_signal, signals, peers, stopped_by)
+                async with trio.open_nursery() as living:
+                    for setup in setups:
+                        living.start_soon(live, setup)
+                nursery.cancel_scope.cancel()
 
     try:
         with deterministic_scheduling(seed), np.errstate(all="ignore"):
@@ -312,24 +313,28 @@ def run_virtual(
     return VirtualEnds(ends, world.clock.now, stopped_by[0] if stopped_by else None)
 
 
-async def _stop_on_signal(
-    peers: list[Peer],
-    stopped_by: list[int],
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Stop gently on the first signal, at once on the second."""
+@contextlib.contextmanager
+def _signals() -> Iterator[AsyncIterator[int] | None]:
+    """Listen to SIGINT and SIGTERM, where this is the thread that gets them."""
     if threading.current_thread() is not threading.main_thread():
-        task_status.started()
+        yield None
         return
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            if stopped_by:
-                os._exit(128 + number)
-            stopped_by.append(number)
-            for peer in peers:
-                peer.stop()
+        yield signals
+
+
+async def _stop_on_signal(
+    signals: AsyncIterator[int] | None, peers: list[Peer], stopped_by: list[int]
+) -> None:
+    """Stop gently on the first signal, at once on the second."""
+    if signals is None:
+        return
+    async for number in signals:
+        if stopped_by:
+            os._exit(128 + number)
+        stopped_by.append(number)
+        for peer in peers:
+            peer.stop()
 
 
 def unwrapped(group: BaseExceptionGroup[Any]) -> BaseException:
