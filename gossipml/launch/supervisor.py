@@ -58,6 +58,8 @@ class Supervisor:
         Folder for each peer's standard error.
     report : callable
         Called with every report of every peer.
+    noted : callable, optional
+        Returns the signal that came before signals are listened to here, if one did.
     """
 
     ids: Sequence[str]
@@ -65,6 +67,7 @@ class Supervisor:
     listeners: Sequence[socket.socket]
     logs: Sequence[Path]
     report: Callable[[Report], None]
+    noted: Callable[[], int | None] = lambda: None
     ends: Ends = field(default_factory=Ends)
     _processes: list[trio.Process] = field(default_factory=list)
 
@@ -152,14 +155,19 @@ class Supervisor:
             return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
+                if (before := self.noted()) is not None:
+                    self._stop(before, nursery)
                 task_status.started()
                 async for number in signals:
-                    if self.ends.signal is not None:
+                    if self.ends.signal is None:
+                        self._stop(number, nursery)
+                    else:
                         self._send(signal.SIGKILL)
-                        continue
-                    self.ends.signal = number
-                    self._send(signal.SIGTERM)
-                    nursery.start_soon(self._kill_later)
+
+    def _stop(self, number: int, nursery: trio.Nursery) -> None:
+        self.ends.signal = number
+        self._send(signal.SIGTERM)
+        nursery.start_soon(self._kill_later)
 
     async def _kill_later(self) -> None:
         await trio.sleep(PATIENCE_S + PATIENCE_A_PEER_S * len(self.ids))
