@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, composition, methods, topology
+from gossipml.engines.stopping import Stopper
 from gossipml.engines.tcp import bind, parse_address
 from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
@@ -74,8 +75,9 @@ def run(
         experiment = msgspec.structs.replace(experiment, checkpoint_every=CHECKPOINT_EVERY)
     parts = assembly.build_parts(experiment)
     parts.setups(experiment)  # what is wrong shows here, before anything is written
-    recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
-    return _run(parts, recording, allow_isolation=allow_isolation)
+    with Stopper() as stopper:
+        recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
+        return _run(parts, recording, stopper, allow_isolation=allow_isolation)
 
 
 def resume(run: Path | str, *, listen: Listener = ignore, allow_isolation: bool = False) -> Result:
@@ -99,12 +101,14 @@ def resume(run: Path | str, *, listen: Listener = ignore, allow_isolation: bool 
     parts = assembly.build_parts(experiment)
     begin = go_back(recording, parts.network.topology.ids)
     round = None if begin is None else next(iter(begin.values())).round
-    return _run(parts, recording, allow_isolation=allow_isolation, begin=round)
+    with Stopper() as stopper:
+        return _run(parts, recording, stopper, allow_isolation=allow_isolation, begin=round)
 
 
 def _run(
     parts: assembly.Parts,
     recording: Recording,
+    stopper: Stopper,
     *,
     allow_isolation: bool,
     begin: int | None = None,
@@ -114,8 +118,10 @@ def _run(
         assert recording.folder is not None
         started = time.perf_counter()
         ends = _run_processes(
-            experiment, parts, recording, recording.folder, allow_isolation, begin
+            experiment, parts, recording, recording.folder, stopper, allow_isolation, begin
         )
+        stopper.close()  # what follows may take a while and is nothing to end gently
+        ends.signal = ends.signal or stopper.signal
         wall_s = time.perf_counter() - started
         models = _final_models(recording.folder, parts.network.topology.ids, ends)
         raise_if_diverged(recording.history.events, parts.network.topology.ids)
@@ -250,6 +256,7 @@ def _run_processes(
     parts: assembly.Parts,
     recording: Recording,
     folder: RunFolder,
+    stopper: Stopper,
     allow_isolation: bool,
     begin: int | None,
 ) -> Ends:
@@ -281,6 +288,7 @@ def _run_processes(
             listeners=listeners,
             logs=[home / "logs" / f"{file_name(peer)}.log" for peer in graph.ids],
             report=recording.hear,
+            noted=lambda: stopper.signal,
         ).run()
     finally:
         for sock in listeners:

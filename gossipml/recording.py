@@ -172,6 +172,8 @@ class Recording:
             return
         if error is not None:
             status = error.exit_code if isinstance(error, GossipError) else 1
+            if isinstance(error, KeyboardInterrupt):
+                status = 130
             self.folder.write_manifest({"stop": datetime.now(UTC), "exit": status})
             self.folder.write_consensus(self.history)
         self.folder.close()

@@ -249,7 +249,10 @@ def _mean_drift(experiment: Experiment, parts: Parts, parameters: NDArray[Any]) 
     """Return the drift of the mean where nothing but averages moves it."""
     if not parts.algorithm.facts.averages or not len(parameters):
         return None
-    return mean_drift(assembly.initial_point(experiment, parts.model)[None], parameters)
+    x0 = assembly.initial_point(experiment, parts.model)
+    peers = range(parts.network.topology.n if experiment.model.spread else 1)
+    began = np.stack([assembly.own_start(experiment, x0, peer) for peer in peers])
+    return mean_drift(began, parameters)
 
 
 def stacked(models: Mapping[str, NDArray[Any]], size: int) -> NDArray[Any]:

@@ -6,7 +6,6 @@ so a sweep that was killed goes on where it was, and ends with the same table.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -28,18 +27,15 @@ import msgspec
 
 from gossipml.errors import ConfigError, GossipError, MissingExtraError
 from gossipml.experiment import load_experiment
-from gossipml.observe.reading import read_run
+from gossipml.observe.cells import tabulate, write_table
 from gossipml.observe.runfolder import file_name
-from gossipml.observe.sweeps import PLAN, Cell, Plan, failure_of, read_plan
+from gossipml.observe.sweeps import PLAN, Cell, Plan, failure_of, is_whole, read_plan
 from gossipml.simulation import ENGINES, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from gossipml.observe.summary import Spread
-
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_SPREADS = ("mean", "min", "max")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,15 +122,15 @@ def sweep(
         raise ConfigError(f"engine: found {engine!r}, expected {' or '.join(map(repr, ENGINES))}")
     plan = _plan(Path(file), dict(grid or {}), overrides, seeds, seed, engine)
     folder = _folder(plan, out, Path(sweeps))
-    left = [cell for cell in plan.cells if not _is_whole(folder / "cells" / cell.key)]
+    left = [cell for cell in plan.cells if not is_whole(folder / "cells" / cell.key)]
     skipped = len(plan.cells) - len(left)
     if executor is not None:
         stopped = _run(executor, plan, Path(file), folder, left, progress, None)
     else:
         workers = workers or (1 if engine == "stacked" else os.cpu_count() or 1)
         stopped = _run_on(cluster, workers, plan, Path(file), folder, left, progress)
-    columns, rows = _table(plan, folder)
-    _write_table(folder, columns, rows)
+    columns, rows = tabulate(plan, folder)
+    write_table(folder, columns, rows)
     ended = [row["status"] for row in rows if row["status"] != "unfinished"]
     return Sweep(
         folder=folder, plan=plan, columns=columns, table=rows,
@@ -247,10 +243,6 @@ def _check_same(there: Plan, plan: Plan, folder: Path) -> None:
         raise ConfigError(f"{folder}: holds another sweep, its values differ")
 
 
-def _is_whole(folder: Path) -> bool:
-    return (folder / "summary.json").is_file() or failure_of(folder) is not None
-
-
 # --- running -------------------------------------------------------------------------------
 
 
@@ -294,7 +286,7 @@ def _run_on(
         try:
             return _run(pool, plan, file, folder, left, progress, 2 * workers)
         except BrokenProcessPool:  # a worker was killed, as for memory: once more
-            left = [cell for cell in left if not _is_whole(folder / "cells" / cell.key)]
+            left = [cell for cell in left if not is_whole(folder / "cells" / cell.key)]
             if attempt == 2:
                 for cell in left:
                     _fail(folder / "cells" / cell.key, "its process was killed")
@@ -387,94 +379,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# --- the table -----------------------------------------------------------------------------
-
-
-def _table(plan: Plan, folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return columns and rows; no wall times, so that equal sweeps have equal tables."""
-    columns = [
-        "cell", *plan.axes, "seed", "status", "name", "engine", "algorithm", "graph", "peers",
-        "edges", "spectral_gap", "rounds",
-        *(f"test_accuracy_{what}" for what in _SPREADS),
-        *(f"test_loss_{what}" for what in _SPREADS),
-        "centralised_test_accuracy", "centralised_test_loss",
-        "mean_model_test_accuracy", "mean_model_test_loss", "consensus_distance", "mean_drift",
-        "bytes_sent", "payload_bytes_sent", "virtual_s", "reason",
-    ]  # fmt: skip
-    rows = []
-    for cell in plan.cells:
-        where = folder / "cells" / cell.key
-        row: dict[str, Any] = {"cell": cell.key, "seed": cell.seed, "engine": plan.engine}
-        row |= {axis: _flat(cell.settings[axis]) for axis in plan.axes}
-        reason = failure_of(where)
-        row |= {"status": "unfinished" if reason is None else "failed", "reason": reason}
-        if reason is None and _is_whole(where):
-            row |= _results(where)
-        rows.append({column: row.get(column) for column in columns})
-    return columns, rows
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    summary = read_run(folder).summary
-    assert summary is not None  # it is whole
-    central, mean = summary.centralised, summary.mean_model
-    return {
-        "status": "finished",
-        "name": summary.name,
-        "algorithm": summary.algorithm,
-        "graph": summary.topology.graph,
-        "peers": summary.peers,
-        "edges": summary.topology.edges,
-        "spectral_gap": summary.topology.spectral_gap,
-        "rounds": summary.rounds,
-        **_spread("test_accuracy", summary.test_accuracy),
-        **_spread("test_loss", summary.test_loss),
-        "centralised_test_accuracy": central.test_accuracy if central else None,
-        "centralised_test_loss": central.test_loss if central else None,
-        "mean_model_test_accuracy": mean.test_accuracy if mean else None,
-        "mean_model_test_loss": mean.test_loss if mean else None,
-        "consensus_distance": summary.consensus_distance,
-        "mean_drift": summary.mean_drift,
-        "bytes_sent": summary.bytes_sent,
-        "payload_bytes_sent": summary.payload_bytes_sent,
-        "virtual_s": summary.virtual_s,
-    }
-
-
-def _spread(name: str, spread: Spread | None) -> dict[str, float]:
-    return {} if spread is None else {f"{name}_{w}": getattr(spread, w) for w in _SPREADS}
-
-
-def _flat(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return json.dumps(value) if isinstance(value, dict | list) else value
-
-
-def _write_table(folder: Path, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    new = folder / "table.csv.tmp"
-    with new.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    new.replace(folder / "table.csv")
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        return  # the command line says so
-    arrays = {}
-    for column in columns:
-        values = [row[column] for row in rows]
-        kinds = {type(value) for value in values if value is not None}
-        if len(kinds) > 1 and not kinds <= {int, float}:
-            values = [None if value is None else str(value) for value in values]
-        elif kinds == {int, float}:
-            values = [None if value is None else float(value) for value in values]
-        arrays[column] = pa.array(values)
-    pq.write_table(pa.table(arrays), folder / "table.parquet")

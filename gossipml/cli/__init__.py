@@ -15,10 +15,14 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
-        _load()
-    except KeyboardInterrupt:  # while modules load
-        sys.exit(_say("stopped", 130))
-    import typer
+        status = _run()
+    except KeyboardInterrupt:
+        status = _say("stopped", 130)
+    sys.exit(status)
+
+
+def _run() -> int:
+    import typer  # takes a moment, in which Ctrl-C may come
 
     from gossipml.cli.app import app
     from gossipml.errors import GossipError
@@ -28,23 +32,18 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except GossipError as error:
-        status = _say(str(error), error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        status = _say("stopped", 130)
+        return _say(str(error), error.exit_code)
+    except typer.Abort:
+        return _say("stopped", 130)
     except usage_error as error:
-        status = _say(error.format_message(), 2)
+        return _say(error.format_message(), 2)
     except BrokenPipeError:  # before other OSErrors: the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        return 0
     except OSError as error:  # a full disk, a folder that went away
         where = f": {error.filename}" if error.filename else ""
-        status = _say(f"{error.strerror or error}{where}", 1)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def _load() -> None:
-    """Import what every command needs."""
-    import gossipml.cli.app  # noqa: F401
+        return _say(f"{error.strerror or error}{where}", 1)
+    return status if isinstance(status, int) else 0
 
 
 def _say(message: str, status: int) -> int:

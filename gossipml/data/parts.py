@@ -62,14 +62,15 @@ class PartView(Mapping[int, "tuple[NDArray[Any], NDArray[Any]]"]):
     ) -> None:
         self._X, self._y, self._starts, self._sizes = X, y, starts, sizes
         self._peers = peers
-        self._places: Any = (
-            peers if isinstance(peers, range) else {p: k for k, p in enumerate(peers)}
-        )
+        self._places = None if isinstance(peers, range) else {p: k for k, p in enumerate(peers)}
 
     def __getitem__(self, peer: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        if peer not in self._places:
+        if self._places is not None:
+            k = self._places[peer]
+        elif peer in self._peers:
+            k = self._peers.index(peer)
+        else:
             raise KeyError(peer)
-        k = self._places[peer]
         own = slice(int(self._starts[k]), int(self._starts[k] + self._sizes[k]))
         return self._X[own], self._y[own]
 

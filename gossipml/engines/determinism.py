@@ -8,6 +8,7 @@ here fails loudly instead of letting traces differ silently.
 from __future__ import annotations
 
 import random
+import threading
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,15 +19,20 @@ from trio._core import _run as trio_run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_ALONE = threading.Lock()
 SWITCH, ORDER = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 
 
 @contextmanager
 def deterministic_scheduling(seed: int) -> Iterator[None]:
-    """Make every ``trio.run`` inside schedule tasks as a function of ``seed`` alone."""
-    _self_test()
-    with _seeded(seed):
-        yield
+    """Make every ``trio.run`` inside schedule tasks as a function of ``seed`` alone.
+
+    The switches are the whole process's, so that other threads wait until it is over.
+    """
+    with _ALONE:
+        _self_test()
+        with _seeded(seed):
+            yield
 
 
 @contextmanager

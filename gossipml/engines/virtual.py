@@ -28,7 +28,7 @@ from gossipml.peer.peer import Peer
 from gossipml.peer.reports import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.network import ByteStream
@@ -283,6 +283,8 @@ def run_virtual(
         network = VirtualNetwork(world, setup.index)
         peer = Peer(setup, network, incarnation=int(start), report=report, keep=keep)
         peers.append(peer)
+        if stopped_by:
+            peer.stop()
         try:
             ends[setup.index] = await peer.run()
         except* GossipError as group:
@@ -296,29 +298,54 @@ def run_virtual(
     stopped_by: list[int] = []
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, peers, stopped_by)
-            async with trio.open_nursery() as living:
-                for setup in setups:
-                    living.start_soon(live, setup)
-            nursery.cancel_scope.cancel()
+        with _signals() as signals:  # from before the first peer begins
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_on_signal, signals, peers, stopped_by)
+                async with trio.open_nursery() as living:
+                    for setup in setups:
+                        living.start_soon(live, setup)
+                nursery.cancel_scope.cancel()
 
-    with deterministic_scheduling(seed), np.errstate(all="ignore"):
-        trio.run(main, clock=world.clock)
+    try:
+        with deterministic_scheduling(seed), np.errstate(all="ignore"):
+            trio.run(main, clock=world.clock)
+    except BaseExceptionGroup as group:
+        raise unwrapped(group) from None
     return VirtualEnds(ends, world.clock.now, stopped_by[0] if stopped_by else None)
 
 
-async def _stop_on_signal(peers: list[Peer], stopped_by: list[int]) -> None:
-    """Stop gently on the first signal, at once on the second."""
+@contextlib.contextmanager
+def _signals() -> Iterator[AsyncIterator[int] | None]:
+    """Listen to SIGINT and SIGTERM, where this is the thread that gets them."""
     if threading.current_thread() is not threading.main_thread():
+        yield None
         return
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            if stopped_by:
-                os._exit(128 + number)
-            stopped_by.append(number)
-            for peer in peers:
-                peer.stop()
+        yield signals
+
+
+async def _stop_on_signal(
+    signals: AsyncIterator[int] | None, peers: list[Peer], stopped_by: list[int]
+) -> None:
+    """Stop gently on the first signal, at once on the second."""
+    if signals is None:
+        return
+    async for number in signals:
+        if stopped_by:
+            os._exit(128 + number)
+        stopped_by.append(number)
+        for peer in peers:
+            peer.stop()
+
+
+def unwrapped(group: BaseExceptionGroup[Any]) -> BaseException:
+    """Return what to raise in place of a group: Ctrl-C, else its first gossipml error, else it."""
+    if group.subgroup(KeyboardInterrupt):
+        return KeyboardInterrupt()
+    try:
+        return leaf(group)
+    except LookupError:
+        return group
 
 
 def leaf(group: BaseExceptionGroup[Any]) -> GossipError:

@@ -10,14 +10,13 @@ import numpy as np
 import trio
 
 from gossipml.engines.tcp import TcpNetwork
-from gossipml.engines.virtual import leaf
+from gossipml.engines.virtual import unwrapped
 from gossipml.peer.peer import Peer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from gossipml.errors import GossipError
     from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import Outcome, PeerSetup
@@ -70,7 +69,7 @@ def run_peer(
             keep=keep,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, peer, remember)
+            await nursery.start(_stop_on_signal, peer, remember)
             if leash is not None:
                 nursery.start_soon(_stop_off_leash, peer, leash)
             outcome = await peer.run()
@@ -85,16 +84,19 @@ def run_peer(
         with np.errstate(all="ignore"):  # what diverges is reported as such
             outcome = trio.run(main)
     except BaseExceptionGroup as group:
-        error = _ours(group)
-        if error is None:
-            raise
-        raise error from None
+        raise unwrapped(group) from None
     return outcome, status or (3 if outcome.lost else 0)
 
 
-async def _stop_on_signal(peer: Peer, remember: Callable[[int], None]) -> None:
+async def _stop_on_signal(
+    peer: Peer,
+    remember: Callable[[int], None],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Stop gently on the first signal, at once on the second."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for number in signals:
             if peer.stopping:
                 os._exit(128 + number)
@@ -110,10 +112,3 @@ async def _stop_off_leash(peer: Peer, leash: int) -> None:
     peer.stop()
     await trio.sleep(STOP_S)
     os._exit(1)
-
-
-def _ours(group: BaseExceptionGroup[BaseException]) -> GossipError | None:
-    try:
-        return leaf(group)
-    except LookupError:
-        return None

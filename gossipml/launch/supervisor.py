@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from gossipml.engines.virtual import leaf
+from gossipml.engines.virtual import unwrapped
 from gossipml.peer.reports import Event, Finished, Report
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Supervisor:
         Folder for each peer's standard error.
     report : callable
         Called with every report of every peer.
+    noted : callable, optional
+        Returns the signal that came before signals are listened to here, if one did.
     """
 
     ids: Sequence[str]
@@ -65,25 +67,28 @@ class Supervisor:
     listeners: Sequence[socket.socket]
     logs: Sequence[Path]
     report: Callable[[Report], None]
+    noted: Callable[[], int | None] = lambda: None
     ends: Ends = field(default_factory=Ends)
     _processes: list[trio.Process] = field(default_factory=list)
 
     def run(self) -> Ends:
-        """Start all peers and wait until every one has ended."""
+        """Start all peers and wait until every one has ended.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A SIGINT came before peers could be told of it, or after all had ended.
+        """
         try:
             trio.run(self._run)
         except BaseExceptionGroup as group:
-            try:
-                error = leaf(group)
-            except LookupError:
-                raise group from None
-            raise error from group
+            raise unwrapped(group) from None
         return self.ends
 
     async def _run(self) -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._obey_signals)
+                await nursery.start(self._obey_signals)  # hears them from before the first peer
                 async with trio.open_nursery() as peers:
                     for i in range(len(self.ids)):
                         if self.ends.signal is not None:
@@ -142,18 +147,27 @@ class Supervisor:
     def _tell(self, peer: str, detail: str) -> None:
         self.report(Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail))
 
-    async def _obey_signals(self) -> None:
+    async def _obey_signals(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         if threading.current_thread() is not threading.main_thread():
+            task_status.started()
             return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
+                if (before := self.noted()) is not None:
+                    self._stop(before, nursery)
+                task_status.started()
                 async for number in signals:
-                    if self.ends.signal is not None:
+                    if self.ends.signal is None:
+                        self._stop(number, nursery)
+                    else:
                         self._send(signal.SIGKILL)
-                        continue
-                    self.ends.signal = number
-                    self._send(signal.SIGTERM)
-                    nursery.start_soon(self._kill_later)
+
+    def _stop(self, number: int, nursery: trio.Nursery) -> None:
+        self.ends.signal = number
+        self._send(signal.SIGTERM)
+        nursery.start_soon(self._kill_later)
 
     async def _kill_later(self) -> None:
         await trio.sleep(PATIENCE_S + PATIENCE_A_PEER_S * len(self.ids))

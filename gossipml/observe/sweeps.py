@@ -95,3 +95,8 @@ def failure_of(folder: Path) -> str | None:
         return (folder / "failure.txt").read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a cell has ended, one way or the other."""
+    return (folder / "summary.json").is_file() or failure_of(folder) is not None

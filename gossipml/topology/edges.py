@@ -1,16 +1,17 @@
 """The links of named graphs as arrays: quick for a million peers, without graph objects.
 
 Each function returns ``(m, 2)`` int64 pairs, in any order and direction; links of a peer to
-itself and repeated ones are dropped by :func:`tidy`.
+itself and repeated ones are dropped by :func:`tidy`. What the random graphs draw is in
+``draws.py``.
 """
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml import seeds
 from gossipml.errors import TopologyError
 
 if TYPE_CHECKING:
@@ -18,99 +19,123 @@ if TYPE_CHECKING:
 
     Links = NDArray[np.int64]
 
-_DRAWS = 100
-
 
 def ring(peers: int) -> Links:
     """Return a cycle."""
+    at_least("ring", "peers", peers, 1)
     everyone = np.arange(peers)
-    return _pairs(everyone, (everyone + 1) % peers)
+    return pairs(everyone, (everyone + 1) % peers)
+
+
+def near_ring(peers: int, degree: int) -> Links:
+    """Return links to the nearest ``degree / 2`` on each side, the nearest ones first."""
+    everyone = np.arange(peers)
+    hops = [pairs(everyone, (everyone + hop) % peers) for hop in range(1, degree // 2 + 1)]
+    return np.concatenate([np.empty((0, 2), np.int64), *hops])
 
 
 def path(peers: int) -> Links:
     """Return a line."""
+    at_least("path", "peers", peers, 1)
     everyone = np.arange(peers)
-    return _pairs(everyone[:-1], everyone[1:])
+    return pairs(everyone[:-1], everyone[1:])
 
 
 def star(peers: int) -> Links:
     """Return peer 0 linked to all others."""
+    at_least("star", "peers", peers, 1)
     others = np.arange(1, peers)
-    return _pairs(np.zeros_like(others), others)
+    return pairs(np.zeros_like(others), others)
 
 
 def complete(peers: int) -> Links:
     """Return everybody linked to everybody."""
-    return _pairs(*np.triu_indices(peers, 1))
+    at_least("complete", "peers", peers, 1)
+    return pairs(*np.triu_indices(peers, 1))
 
 
-def grid(peers: int, rows: int) -> Links:
+def grid(peers: int, *, rows: int | None = None) -> Links:
     """Return ``rows`` rows, each peer linked to the next in its row and column."""
-    columns = peers // rows
+    columns = peers // rows_of("grid", peers, rows)
     number = np.arange(peers)
     across = number[(number + 1) % columns > 0]
     down = number[: peers - columns]
-    return np.concatenate([_pairs(across, across + 1), _pairs(down, down + columns)])
+    return np.concatenate([pairs(across, across + 1), pairs(down, down + columns)])
 
 
-def torus(peers: int, rows: int) -> Links:
+def torus(peers: int, *, rows: int | None = None) -> Links:
     """Return a grid whose rows and columns close to rings."""
-    columns = peers // rows
+    columns = peers // rows_of("torus", peers, rows)
     number = np.arange(peers)
     right = number - number % columns + (number + 1) % columns
-    return np.concatenate([_pairs(number, right), _pairs(number, (number + columns) % peers)])
+    return np.concatenate([pairs(number, right), pairs(number, (number + columns) % peers)])
 
 
 def hypercube(peers: int) -> Links:
     """Return links between numbers that differ in one bit."""
+    at_least("hypercube", "peers", peers, 1)
+    if peers & (peers - 1):
+        low = 1 << (peers.bit_length() - 1)
+        raise TopologyError(f"hypercube: {peers} peers, expected a power of two: {low}, {2 * low}")
     number = np.arange(peers)
-    bits = [1 << k for k in range(max(peers, 1).bit_length() - 1)]
-    return np.concatenate([np.empty((0, 2), np.int64), *(_pairs(number, number ^ b) for b in bits)])
+    bits = np.array([1 << k for k in range(peers.bit_length() - 1)], np.int64)
+    lower, bit = np.nonzero(number[:, None] & bits == 0)  # ascending, so that tidy need not sort
+    return pairs(lower, lower + bits[bit])
 
 
-def tree(peers: int, branching: int) -> Links:
+def tree(peers: int, *, branching: int = 2) -> Links:
     """Return a balanced tree, filled level by level from its root 0."""
+    at_least("tree", "peers", peers, 1)
+    at_least("tree", "branching", branching, 1)
     number = np.arange(1, peers)
-    return _pairs(number, (number - 1) // branching)
+    return pairs(number, (number - 1) // branching)
 
 
 def exponential(peers: int) -> Links:
     """Return directed links from i to i + 1, i + 2, i + 4, … modulo n."""
+    at_least("exponential", "peers", peers, 1)
     number = np.arange(peers)
     hops = [1 << k for k in range((peers - 1).bit_length())]
-    links = [_pairs(number, (number + hop) % peers) for hop in hops]
+    links = [pairs(number, (number + hop) % peers) for hop in hops]
     return np.concatenate([np.empty((0, 2), np.int64), *links])
 
 
-def random_regular(peers: int, degree: int, rng: np.random.Generator) -> Links:
-    """Return a random simple graph in which all have the same degree.
+def caveman(peers: int, *, cliques: int | None = None) -> Links:
+    """Return cliques in a ring, one link of each rewired to the clique before."""
+    at_least("caveman", "peers", peers, 1)
+    count = max(1, min(isqrt(peers), peers // 3)) if cliques is None else cliques
+    at_least("caveman", "cliques", count, 1)
+    if count == 1:
+        return complete(peers)
+    if peers < 3 * count:
+        raise TopologyError(
+            f"caveman: {count} cliques of {peers} peers, expected 3 or more in each"
+        )
+    starts = np.arange(count + 1) * peers // count
+    sizes = np.diff(starts)
+    parts = [pairs(starts[:-1], (starts[:-1] - 1) % peers)]
+    for size in np.unique(sizes).tolist():  # one or two
+        inside = complete(size)[1:]  # without the link of the first two
+        begins = starts[:-1][sizes == size]
+        parts.append((begins[:, None, None] + inside).reshape(-1, 2))
+    return np.concatenate(parts)
 
-    A union of random cycles through all peers, and of a random matching where the degree is
-    odd; links drawn twice are broken up by exchanging ends with links drawn at random.
-    """
-    if degree == 0:
+
+def barbell(peers: int, *, path: int | None = None) -> Links:
+    """Return two equal cliques joined by a path of peers."""
+    at_least("barbell", "peers", peers, 1)
+    between = peers % 2 if path is None else path
+    clique, odd = divmod(peers - between, 2)
+    if between < 0 or odd or clique < min(1, peers - 1):
+        raise TopologyError(
+            f"barbell: a path of {between} among {peers} peers, expected it to leave "
+            "two equal cliques"
+        )
+    if not clique:
         return np.empty((0, 2), np.int64)
-    if 2 * degree >= peers:  # dense: draw who is not linked
-        if degree == peers - 1:
-            return complete(peers)
-        absent = random_regular(peers, peers - 1 - degree, rng)
-        every = complete(peers)
-        return every[~np.isin(_keys(every, peers), _keys(absent, peers))]
-    parts = []
-    for _ in range(degree // 2):
-        order = rng.permutation(peers)
-        parts.append(_pairs(order, np.roll(order, -1)))
-    if degree % 2:
-        parts.append(rng.permutation(peers).reshape(-1, 2))
-    links = np.concatenate(parts)
-    for _ in range(_DRAWS * 100):
-        twice = _repeated(links, peers)
-        if not twice.size:
-            return links
-        other = rng.integers(len(links), size=len(twice))
-        for a, b in zip(twice.tolist(), other.tolist(), strict=True):  # a handful
-            links[a, 1], links[b, 1] = links[b, 1], links[a, 1]
-    raise TopologyError(f"random-regular: no simple graph of degree {degree} among {peers} peers")
+    whole = complete(clique)
+    line = np.arange(clique - 1, clique + between)
+    return np.concatenate([whole, pairs(line, line + 1), whole + (peers - clique)])
 
 
 def is_connected(peers: int, links: Links) -> bool:
@@ -123,38 +148,35 @@ def is_connected(peers: int, links: Links) -> bool:
     return int(count) == 1
 
 
-def connected_random_regular(peers: int, degree: int, seed: int, round: int = 0) -> Links:
-    """Draw random regular graphs until one is connected: a function of the seed and the round."""
-    for attempt in range(_DRAWS):
-        links = random_regular(peers, degree, seeds.generator(seed, "regular", round, attempt))
-        if degree < 2 or peers <= 2 or is_connected(peers, links):
-            return links
-    raise TopologyError(f"random-regular: {_DRAWS} draws of degree {degree} were all disconnected")
-
-
 def tidy(peers: int, links: Links, *, directed: bool = False) -> Links:
     """Return the links sorted, each once, without loops; undirected ones as (lower, higher)."""
-    links = links[links[:, 0] != links[:, 1]]
+    u, v = links[:, 0], links[:, 1]
     if not directed:
-        links = np.sort(links, axis=1)
-    keys = np.sort(links[:, 0] * peers + links[:, 1])  # np.unique hashes: ten times slower
-    keys = keys[np.append(True, keys[1:] != keys[:-1])] if keys.size else keys
-    return np.stack([keys // peers, keys % peers], axis=1)
+        u, v = np.minimum(u, v), np.maximum(u, v)
+    keys = u * peers + v
+    keys = keys[u != v]
+    if (np.diff(keys) <= 0).any():
+        keys.sort()
+        keys = keys[np.diff(keys, prepend=-1) > 0]
+    return np.stack(np.divmod(keys, max(peers, 1)), axis=1)
 
 
-def _pairs(u: NDArray[np.int64], v: NDArray[np.int64]) -> Links:
+def at_least(name: str, parameter: str, value: int, least: int) -> None:
+    """Raise TopologyError for a value below the least."""
+    if value < least:
+        raise TopologyError(f"{name}: {parameter} is {value}, expected at least {least}")
+
+
+def rows_of(name: str, peers: int, rows: int | None) -> int:
+    """Return the number of rows: as asked, else the most that are no more than the columns."""
+    at_least(name, "peers", peers, 1)
+    if rows is None:
+        return next(r for r in range(isqrt(peers), 0, -1) if peers % r == 0)
+    if rows < 1 or peers % rows:
+        raise TopologyError(f"{name}: rows is {rows}, expected a divisor of {peers} peers")
+    return rows
+
+
+def pairs(u: NDArray[np.int64], v: NDArray[np.int64]) -> Links:
+    """Return links from each of ``u`` to that of ``v``."""
     return np.stack([u, v], axis=1).astype(np.int64)
-
-
-def _keys(links: Links, peers: int) -> NDArray[np.int64]:
-    low, high = links.min(axis=1), links.max(axis=1)
-    return np.asarray(low * peers + high)
-
-
-def _repeated(links: Links, peers: int) -> NDArray[np.int64]:
-    """Return which links are loops or were listed before."""
-    keys = _keys(links, peers)
-    order = np.argsort(keys, kind="stable")
-    again = np.zeros(len(links), bool)
-    again[order[1:]] = keys[order[1:]] == keys[order[:-1]]
-    return np.flatnonzero(again | (links[:, 0] == links[:, 1]))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gossipml.topology.topology import in_order
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
@@ -46,8 +48,9 @@ class MixingMatrix:
     @classmethod
     def from_entries(cls, n: int, rows: Index, columns: Index, values: Vector) -> MixingMatrix:
         """Build from entries in any order, none twice."""
-        order = np.lexsort((columns, rows))
-        indptr = np.searchsorted(rows[order], np.arange(n + 1)).astype(np.int64)
+        order = in_order(rows, columns, n)
+        indptr = np.zeros(n + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=n), out=indptr[1:])
         return cls(n, indptr, columns[order], values[order])
 
     @cached_property
@@ -121,7 +124,7 @@ class MixingMatrix:
 
     def asymmetry(self, tolerance: float = 0.0) -> tuple[int, int] | None:
         """Return the first (row, column) whose entry differs from its mirror image."""
-        order = np.lexsort((self.rows, self.indices))
+        order = in_order(self.indices, self.rows, self.n)
         same = np.abs(self.data - self.data[order]) <= tolerance
         same &= (self.rows == self.indices[order]) & (self.indices == self.rows[order])
         wrong = np.flatnonzero(~same)

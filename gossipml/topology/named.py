@@ -9,15 +9,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from gossipml.errors import ConfigError, TopologyError, nearest
-from gossipml.topology import edges
-from gossipml.topology.graphs import (
-    GRAPHS,
-    at_least,
-    check_even_product,
-    check_power_of_two,
-    degree_or_default,
-    rows_or_default,
-)
+from gossipml.topology import draws, edges
+from gossipml.topology.edges import at_least
+from gossipml.topology.graphs import GRAPHS
 from gossipml.topology.schedules import (
     SCHEDULES,
     brings_graph,
@@ -79,19 +73,22 @@ def make_graph(name: str, peers: int | None = None, seed: int = 0, **options: An
 def make_topology(name: str, peers: int | None = None, seed: int = 0, **options: Any) -> Topology:
     """Return a named graph as a :class:`Topology`; see :func:`make_graph`.
 
-    Beyond ``LARGE`` peers the regular graphs and ``random-regular`` are made as arrays, without
-    networkx; a random one is then another draw than networkx would make from the seed.
+    Beyond ``LARGE`` peers it is made as arrays, without networkx; ``random-regular`` and
+    ``erdos-renyi`` are then another draw than networkx would make from the seed.
     """
     known = canonical(name)
     if known not in GRAPHS and known in NAMES:
         return _union(known, peers, seed, options)
-    if peers is not None and peers > LARGE and known in _AS_ARRAYS:
-        allowed = options_of(known)
-        for key, value in options.items():
-            _check_option(known, key, value, allowed)
-        links = _AS_ARRAYS[known](peers, seed, **options)
-        return Topology.of_links(known, peers, links, directed=known == "exponential")
-    return Topology.from_networkx(make_graph(name, peers, seed, **options))
+    if peers is None or peers <= LARGE or known not in _AS_ARRAYS:
+        return Topology.from_networkx(make_graph(name, peers, seed, **options))
+    allowed = options_of(known)
+    for key, value in options.items():
+        _check_option(known, key, value, allowed)
+    function = _AS_ARRAYS[known]
+    if "seed" in inspect.signature(function).parameters:
+        options["seed"] = seed
+    links = function(peers, **options)
+    return Topology.of_links(known, peers, links, directed=known == "exponential")
 
 
 def _union(name: str, peers: int | None, seed: int, options: dict[str, Any]) -> Topology:
@@ -107,42 +104,14 @@ LARGE = 5_000
 """Peers beyond which graphs are made without networkx objects."""
 
 
-def _large_grid(peers: int, seed: int, *, rows: int | None = None) -> edges.Links:
-    return edges.grid(peers, rows_or_default("grid", peers, rows))
-
-
-def _large_torus(peers: int, seed: int, *, rows: int | None = None) -> edges.Links:
-    return edges.torus(peers, rows_or_default("torus", peers, rows))
-
-
-def _large_hypercube(peers: int, seed: int) -> edges.Links:
-    check_power_of_two(peers)
-    return edges.hypercube(peers)
-
-
-def _large_tree(peers: int, seed: int, *, branching: int = 2) -> edges.Links:
-    at_least("tree", "branching", branching, 1)
-    return edges.tree(peers, branching)
-
-
-def _large_regular(peers: int, seed: int, *, degree: int | None = None) -> edges.Links:
-    degree = degree_or_default("random-regular", peers, degree)
-    check_even_product(peers, degree)
-    return edges.connected_random_regular(peers, degree, seed)
-
-
 _AS_ARRAYS: dict[str, Callable[..., edges.Links]] = {
-    "ring": lambda peers, seed: edges.ring(peers),
-    "path": lambda peers, seed: edges.path(peers),
-    "star": lambda peers, seed: edges.star(peers),
-    "complete": lambda peers, seed: edges.complete(peers),
-    "grid": _large_grid,
-    "torus": _large_torus,
-    "hypercube": _large_hypercube,
-    "tree": _large_tree,
-    "exponential": lambda peers, seed: edges.exponential(peers),
-    "random-regular": _large_regular,
-}
+    function.__name__.replace("_", "-"): function
+    for function in (
+        edges.ring, edges.path, edges.star, edges.complete, edges.grid, edges.torus,
+        edges.hypercube, edges.tree, draws.random_regular, draws.erdos_renyi, draws.small_world,
+        draws.barabasi_albert, edges.caveman, edges.barbell, edges.exponential,
+    )
+}  # fmt: skip
 
 
 def options_of(name: str) -> dict[str, inspect.Parameter]:

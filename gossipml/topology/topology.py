@@ -217,7 +217,7 @@ class Topology:
         row = np.arange(len(u), dtype=np.int64)
         if not self.directed:
             u, v, row = np.concatenate([u, v]), np.concatenate([v, u]), np.concatenate([row, row])
-        order = np.lexsort((u, v))
+        order = in_order(v, u, self.n)
         return _frozen(v[order]), _frozen(u[order]), _frozen(row[order])
 
     @cached_property
@@ -230,7 +230,7 @@ class Topology:
         if not self.directed:
             return self._senders
         receivers, senders, _ = self.arcs
-        order = np.lexsort((receivers, senders))
+        order = in_order(senders, receivers, self.n)
         return _grouped(self.n, senders[order], receivers[order])
 
     def senders(self, peer: int) -> tuple[int, ...]:
@@ -300,6 +300,11 @@ class Topology:
             graph, directed=self.directed, connection="strong", return_labels=False
         )
         return int(count)
+
+
+def in_order(first: Index, second: Index, n: int) -> Index:
+    """Return the order of pairs of peers, none twice: several times as quick as ``lexsort``."""
+    return np.argsort(first * n + second)
 
 
 def _node(name: str, id: str, data: dict[str, Any]) -> Node:

@@ -155,9 +155,12 @@ def check_support(matrix: MixingMatrix, topology: Topology, rule: str = "own") -
         )
     receivers, senders, _ = topology.arcs
     links = receivers * topology.n + senders
-    stray = ~np.isin(matrix.rows * topology.n + matrix.indices, links)
-    stray &= (matrix.rows != matrix.indices) & (matrix.data != 0)
-    for k in np.flatnonzero(stray).tolist():
+    off = np.flatnonzero((matrix.rows != matrix.indices) & (matrix.data != 0))
+    entries = matrix.rows[off] * topology.n + matrix.indices[off]
+    if np.array_equal(entries, links):
+        return
+    stray = off[~np.isin(entries, links)]
+    for k in stray.tolist():
         v, u, value = matrix.rows[k], matrix.indices[k], matrix.data[k]
         _refuse_off_graph(topology, rule, int(v), int(u), float(value))
 

@@ -1,11 +1,12 @@
 """How fast many peers are simulated, beside what one would write by hand, and the machine's limit.
 
-    python tests/benchmarks/simulation.py --peers 1000 10000 --out figures
+    python tests/benchmarks/simulation.py --out figures
 
 The work: softmax regression of 100 features and 10 classes in float32, 100 samples a peer; a
-round is one step on a batch of 32 and one average with the neighbours. Every measurement runs
-in a process of its own, the candidates in turn, and the medians of three count. JAX and torch
-are measured where they are installed. No test depends on a timing.
+round is one step on a batch of 32 and one average with the neighbours. Every candidate is a
+process that lives on and plays a few rounds when its turn comes, so that all meet the same moods
+of the machine; the medians of the rates count, and of the ratios within a turn. JAX, torch and
+gossipy-dfl are measured where they are installed. No test depends on a timing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -54,25 +57,22 @@ def setup(n, graph, features=FEATURES, pace=None, **options):
     )  # fmt: skip
 
 
-def rate(play, n, rounds):
-    """Return node-rounds a second after a warm-up."""
-    play(0)
-    begin = time.perf_counter()
-    for t in range(1, rounds + 1):
-        play(t)
-    return n * rounds / (time.perf_counter() - begin)
+# --- candidates: each returns a function that plays a round and returns how many peers did -----
 
 
-# --- candidates: each returns node-rounds a second -------------------------------------------
-
-
-def stacked(n, rounds, graph, threads=None):
+def stacked(n, graph, threads=None):
     from gossipml.engines.stacked.rounds import Rounds
 
-    return rate(Rounds(setup(n, graph), threads=threads).play, n, rounds)
+    stack = Rounds(setup(n, graph), threads=threads)
+
+    def play(t):
+        stack.play(t)
+        return n
+
+    return play
 
 
-def own_pace(n, rounds, graph, kind):
+def own_pace(n, graph, kind):
     from gossipml.engines.stacked import Pace, Wakeups
     from gossipml.engines.stacked.events import Events
 
@@ -82,14 +82,16 @@ def own_pace(n, rounds, graph, kind):
                     latency_s=np.zeros(entries), jitter_s=0.0, loss=0.0)  # fmt: skip
 
     stack = Events(setup(n, graph, pace=pace))
-    stack.play(0)
-    before, begin = stack.played, time.perf_counter()
-    for t in range(1, rounds + 1):
+
+    def play(t):
+        before = stack.played
         stack.play(t)
-    return (stack.played - before) / (time.perf_counter() - begin)
+        return stack.played - before
+
+    return play
 
 
-def per_peer(n, rounds, graph):
+def per_peer(n, graph):
     """A loop over peer objects, as simulators of objects go; without their further costs."""
     given = setup(n, graph)
     from gossipml.algorithms import Problem
@@ -108,11 +110,49 @@ def per_peer(n, rounds, graph):
             problem.begin(t)
         half = [a - 0.1 * p.gradient(a) for a, p in zip(x, problems, strict=True)]
         x = [sum(np.float32(w) * half[j] for j, w in zip(*row, strict=True)) for row in rows]
+        return n
 
-    return rate(play, n, rounds)
+    return play
 
 
-def jax_vmap(n, rounds, graph):
+def gossipy(n, graph):
+    """gossipy-dfl (Polato 2022): each sends to one neighbour a round, which averages and steps."""
+    import logging
+
+    import torch
+    from gossipy import LOG
+    from gossipy.core import AntiEntropyProtocol, StaticP2PNetwork
+    from gossipy.model.handler import TorchModelHandler
+    from gossipy.model.nn import LogisticRegression
+    from gossipy.node import GossipNode
+    from gossipy.simul import GossipSimulator
+
+    class NoTest:
+        def has_test(self):
+            return False
+
+    LOG.setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    given = setup(n, graph)
+    X, y = (torch.from_numpy(a).reshape(n, SAMPLES, *a.shape[1:]) for a in (given.X, given.y))
+    handler = TorchModelHandler(
+        LogisticRegression(FEATURES, CLASSES), torch.optim.SGD, {"lr": 0.1},
+        torch.nn.CrossEntropyLoss(), local_epochs=0, batch_size=BATCH,
+    )  # fmt: skip
+    near = StaticP2PNetwork(n, given.schedule.matrix(0).dense() > 0)
+    nodes = {i: GossipNode(i, ((X[i], y[i]), None), 1, handler.copy(), near) for i in range(n)}
+    simulator = GossipSimulator(nodes, NoTest(), 1, AntiEntropyProtocol.PUSH)
+    simulator.init_nodes()
+
+    def play(t):
+        with redirect_stdout(StringIO()):  # its bar
+            simulator.start(1)
+        return n
+
+    return play
+
+
+def jax_vmap(n, graph):
     import jax
     import jax.numpy as jnp
 
@@ -138,11 +178,12 @@ def jax_vmap(n, rounds, graph):
     def play(t):
         nonlocal p
         p = step(p, jax.random.fold_in(key, t), X, y).block_until_ready()
+        return n
 
-    return rate(play, n, rounds)
+    return play
 
 
-def torch_vmap(n, rounds, graph):
+def torch_vmap(n, graph):
     import torch
 
     torch.set_num_threads(os.cpu_count() or 1)
@@ -166,8 +207,9 @@ def torch_vmap(n, rounds, graph):
         nonlocal p
         chosen = torch.randint(0, SAMPLES, (n, BATCH))
         p = mix @ (p - 0.1 * gradient(p, X[each, chosen], y[each, chosen]))
+        return n
 
-    return rate(play, n, rounds)
+    return play
 
 
 def triad():
@@ -247,9 +289,8 @@ def limit():
     return products + gather + traffic
 
 
-ALONE = {
-    f.__name__: f for f in (stacked, own_pace, per_peer, jax_vmap, torch_vmap, triad, wide, limit)
-}
+PLAYERS = {f.__name__: f for f in (stacked, own_pace, per_peer, gossipy, jax_vmap, torch_vmap)}
+ALONE = {f.__name__: f for f in (triad, wide, limit)}
 
 
 def scaling(peers, degree, features):
@@ -277,26 +318,85 @@ def measured(name, *arguments):
     return json.loads(done.stdout)
 
 
-def medians(jobs, repeats=3):
-    """Measure the jobs in turn, several times; return median value and greatest memory."""
-    found = {job: [] for job in jobs}
-    for _ in range(repeats):
-        for job in jobs:
-            if found[job] is not None:
-                one = measured(*job)
-                found[job] = None if one is None else [*found[job], one]
-    return {
-        job: None if not all_ else (statistics.median(v for v, _ in all_), max(m for _, m in all_))
-        for job, all_ in found.items()
-    }
+def serve(name, *arguments):
+    """Be a candidate: play for the seconds that each line on standard input says."""
+    play, t = PLAYERS[name](*arguments), 2
+    play(0), play(1)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        played, begin = 0, time.perf_counter()
+        while (passed := time.perf_counter() - begin) < float(line):
+            played += play(t)
+            t += 1
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps([played / passed, peak]), flush=True)
+
+
+class Player:
+    """A candidate's process."""
+
+    def __init__(self, job):
+        call = [sys.executable, __file__, "--serve", json.dumps(job)]
+        self.process = subprocess.Popen(
+            call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.rates, self.memory = [], 0.0
+        self.works = self.process.stdout.readline() == "ready\n"
+        if not self.works:
+            why = self.process.communicate()[1].strip().splitlines()[-1:]
+            print(f"  {job[0]}: not measured: {why}", file=sys.stderr)
+
+    def turn(self, seconds):
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        rate, self.memory = json.loads(self.process.stdout.readline())
+        self.rates.append(rate)
+
+    def end(self):
+        self.process.communicate()
+
+
+def compared(jobs, turns, seconds):
+    """Let the candidates take turns; return by job the rate, the memory and the first's ratio."""
+    players = {job: Player(job) for job in jobs}
+    for _ in range(turns):
+        for player in players.values():
+            if player.works:
+                player.turn(seconds)
+    found = {}
+    for job, player in players.items():
+        if player.works:
+            player.end()
+            pairs = zip(players[jobs[0]].rates, player.rates, strict=True)
+            ratio = statistics.median(a / b for a, b in pairs)
+            found[job] = statistics.median(player.rates), player.memory, ratio
+    return found
+
+
+def candidates(n, graph):
+    """Return who is measured with so many peers, and with fewer where that takes minutes."""
+    jobs = [("stacked", n, graph)]
+    if n > 10_000:
+        return [*jobs, ("stacked", 10_000, graph)]  # in the same turns: how the rate holds
+    jobs.append(("stacked", n, graph, 1))
+    if graph == "ring":
+        jobs += [("own_pace", n, graph, kind) for kind in ("async", "pairwise")]
+    jobs += [(name, n, graph) for name in ("jax_vmap", "torch_vmap")]
+    return [*jobs, *((name, min(n, 1000), graph) for name in ("per_peer", "gossipy"))]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--peers", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=1.0, help="at least so long a turn")
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     parser.add_argument("--alone", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        serve(*json.loads(options.serve))
+        return
     if options.alone:
         name, *arguments = json.loads(options.alone)
         value = ALONE[name](*arguments)
@@ -306,25 +406,15 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for n in options.peers:
-        rounds = max(3, min(100, 300_000 // n))
         for graph in ("ring", "random-regular"):
-            jobs = [("stacked", n, rounds, graph), ("stacked", n, rounds, graph, 1)]
-            if graph == "ring":
-                jobs += [("own_pace", n, 3, graph, kind) for kind in ("async", "pairwise")]
-            if n <= 10_000:
-                jobs += [(name, n, rounds, graph) for name in ("jax_vmap", "torch_vmap")]
-                jobs.append(("per_peer", min(n, 1000), 2, graph))
-            found = medians(jobs)
-            ours = found[jobs[0]][0]
-            for job, result in found.items():
-                if result is not None:
-                    value, memory = result
-                    label = " ".join(map(str, [job[0], *job[4:]]))
-                    rows.append([n, graph, label, value, memory])
-                    words = f"{n:>8} {graph:<15} {label:<22} {value:>10,.0f} node-rounds/s"
-                    print(
-                        f"{words} {memory:>7,.0f} MB   stacked is {ours / value:.2f} x", flush=True
-                    )
+            found = compared(candidates(n, graph), options.turns, options.seconds)
+            for (name, peers, _, *more), (value, memory, ratio) in found.items():
+                label = " ".join(map(str, [name, *more]))
+                if peers != n:
+                    label += f" of {peers:,}"
+                rows.append([n, graph, label, value, memory, ratio])
+                words = f"{n:>8} {graph:<15} {label:<22} {value:>10,.0f} node-rounds/s"
+                print(f"{words} {memory:>7,.0f} MB   stacked is {ratio:.2f} x", flush=True)
     least, rate_ = measured("limit")[0], max(r[3] for r in rows if r[1] == "ring")
     cores = os.cpu_count() or 1
     print(f"limit: {least:.2f} core-us a node-round; reached {least * rate_ / cores / 1e6:.0%}")

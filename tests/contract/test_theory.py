@@ -163,10 +163,8 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize("name", BIASED)
+@pytest.mark.parametrize("name", [name for name in BIASED if name in CLOSED])
 def test_biased_methods_end_where_a_linear_system_says(name):
-    if name not in CLOSED:
-        pytest.skip("no closed form is known")
     table = setting(name)
     A, c, optimum = bowls()
     graph, mixing = matrix(table)

@@ -138,3 +138,48 @@ def test_a_dask_cluster_of_two_processes(file, tmp_path):
     assert alone.returncode == 0
     here, there = (tmp_path / name / "table.csv" for name in ("here", "dask"))
     assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_of_the_user(file, tmp_path):
+    """A scheduler and two workers that run already, each a process of its own."""
+    pytest.importorskip("distributed")
+    known = tmp_path / "scheduler.json"
+    parts = [
+        ["scheduler", "--host", "tcp://127.0.0.1", "--port", "0", "--no-dashboard",
+         "--scheduler-file", known],
+        *2 * [["worker", "--scheduler-file", known, "--nthreads", "1", "--no-dashboard",
+               "--local-directory", tmp_path / "dask", "--host", "127.0.0.1"]],
+    ]  # fmt: skip
+    cluster = []
+    try:
+        for part in parts:
+            cluster.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "distributed.cli.dask_" + part[0], *map(str, part[1:])],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            deadline = time.monotonic() + 60
+            while not known.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        address = json.loads(known.read_text())["address"]
+        more = ["--cluster", address, "--json", "-q"]
+        done = subprocess.run(
+            command(file, tmp_path / "out", *more), capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        said = json.loads(done.stdout)
+        assert (said["done"], said["failed"]) == (8, 0)
+        assert len(finished(tmp_path / "out")) == 8
+        assert [process.poll() for process in cluster] == [None] * 3  # it is the user's to end
+    finally:
+        for process in cluster:
+            process.kill()
+            process.wait()
+    gone = subprocess.run(
+        command(file, tmp_path / "more", *more), capture_output=True, timeout=120, text=True
+    )
+    assert gone.returncode == 2
+    assert f"--cluster: found '{address}', cannot be joined" in gone.stderr

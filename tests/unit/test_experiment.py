@@ -14,6 +14,7 @@ from gossipml.errors import ConfigError, GossipError
 from gossipml.experiment import (
     OPEN_SECTIONS,
     AlgorithmSection,
+    CompressionSection,
     DataSection,
     Experiment,
     ModelSection,
@@ -429,6 +430,16 @@ def test_another_model_or_method_drops_what_only_the_old_one_knew(read):
     assert section.options == {"lr": 0.2, "local_steps": 3}
     assert section.optimizer == "adam"
     check_all(read(BASE, "algorithm.name=d-psgd-cta"))
+
+
+def test_another_compressor_drops_what_only_the_old_one_knew(read):
+    text = BASE + "\n[compression]\nname = 'top-k'\nratio = 0.2\n"
+    assert read(text, "compression.name=none").compression == CompressionSection()
+    assert read(text, "compression.name=random-k").compression.options == {"ratio": 0.2}
+    kept = read(text, "compression.name=mine").compression  # refused in full when it is built
+    assert kept.options == {"ratio": 0.2}
+    with pytest.raises(ConfigError, match="compression.ratio: unknown key"):
+        check_all(read(text, "compression.name=none", "compression.ratio=0.5"))
 
 
 def test_an_unknown_choice_drops_nothing(read):

@@ -77,10 +77,10 @@ class Events(Stack):
             self.played += len(peers)
 
     def checkpoint(self, round: int) -> Checkpoint:
-        state = {name: array.copy() for name, array in self.state.items()}
+        state = dict(self.state)
         counts = self.counts()
         if self._mail is not None:
-            state |= {f"{_MAIL}{k}": a.copy() for k, a in enumerate(self._mail.messages)}
+            state |= {f"{_MAIL}{k}": a for k, a in enumerate(self._mail.messages)}
             counts |= {"sent_at": self._mail.sent_at.copy(), "sent": self._mail.sent.copy()}
         counts |= {"due": self.alarm.due.copy(), "woken": self.alarm.counts.copy()}
         return Checkpoint(

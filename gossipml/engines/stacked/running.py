@@ -11,7 +11,7 @@ from gossipml.engines.stacked.events import Events
 from gossipml.engines.stacked.measure import Measure
 from gossipml.engines.stacked.rounds import Rounds
 from gossipml.engines.stacked.setup import StackedEnds
-from gossipml.engines.stacked.stopping import Stopper
+from gossipml.engines.stopping import Stopper
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -83,7 +83,11 @@ class Stack(ABC):
 
     @abstractmethod
     def checkpoint(self, round: int) -> Checkpoint:
-        """Return all that is needed to go on after ``round`` rounds."""
+        """Return all that is needed to go on after ``round`` rounds, to be written at once.
+
+        Its state is not a copy, which a million peers would have no room for: the next round
+        changes it.
+        """
 
     @abstractmethod
     def gradients(self) -> NDArray[np.int64]:

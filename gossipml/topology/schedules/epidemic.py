@@ -12,7 +12,7 @@ import numpy as np
 
 from gossipml import seeds
 from gossipml.errors import TopologyError
-from gossipml.topology.edges import random_regular
+from gossipml.topology.draws import draw_regular
 from gossipml.topology.schedules.base import Varying, at_least, compressed
 from gossipml.topology.schedules.random import regular, regular_contraction
 
@@ -105,7 +105,7 @@ class EpidemicOracle(Varying):
 
     def make(self, round: int) -> MixingMatrix:
         rng = seeds.generator(self.seed, "epidemic", round)
-        return regular(self.n, random_regular(self.n, self.s, rng), self.s)
+        return regular(self.n, draw_regular(self.n, self.s, rng), self.s)
 
 
 def _fanout(kind: str, n: int, s: int | None) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gossipml import seeds
 from gossipml.errors import ConfigError
-from gossipml.topology.edges import connected_random_regular
+from gossipml.topology.draws import connected_random_regular
 from gossipml.topology.schedules.base import Varying, compressed, shifted
 
 if TYPE_CHECKING:

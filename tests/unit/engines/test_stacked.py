@@ -18,6 +18,7 @@ from gossipml.aggregation import Aggregator, Mean, weighted_sum
 from gossipml.algorithms import DPSGD, Algorithm, average
 from gossipml.engines import stacked
 from gossipml.engines.stacked import Pace, StackSetup, Wakeups, events, mixing
+from gossipml.engines.stacked.events import Events
 from gossipml.engines.stacked.rounds import Rounds
 from gossipml.errors import ConfigError, DivergedError, GossipError
 from gossipml.experiment import experiment_from
@@ -97,6 +98,14 @@ def test_resumed_is_never_stopped(name):
         again = run(paced(name), resume=checkpoint)
         assert again.parameters.tobytes() == whole.parameters.tobytes()
         assert again.traffic == whole.traffic
+
+
+@pytest.mark.parametrize("name", PACES)
+def test_a_checkpoint_is_no_second_copy_of_the_models(name):
+    stack = (Rounds if PACES[name] is None else Events)(paced(name))
+    stack.play(0)
+    assert np.shares_memory(stack.checkpoint(1).state["x"], stack.state["x"])
+    stack.close()
 
 
 def copied(checkpoint):

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -72,6 +73,14 @@ def test_same_trace_in_another_process(hash_seed):
         check=True,
     )
     assert done.stdout.strip() == trace(jitter_ms=2.0)[0]
+
+
+def test_same_traces_in_threads():
+    """The scheduler's switches are the whole process's: runs take turns."""
+    alone = trace(jitter_ms=2.0)[0]
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: trace(jitter_ms=2.0)[0], range(6)))
+    assert found == [alone] * 6
 
 
 def run_on(world, main):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -204,3 +205,15 @@ def test_errors_of_reading_are_one_line(tmp_path, make_summary):
     (folder.path / "summary.json").write_text("{")
     with pytest.raises(ConfigError, match="summary.json is damaged: "):
         read_run(folder.path)
+
+
+def test_writing_a_checkpoint_takes_little_memory(tmp_path):
+    """A stack of a million peers has room for one copy of its state."""
+    state = np.ones((8, 1 << 20))
+    with RunFolder.create_at(tmp_path / "run") as folder:
+        tracemalloc.start()
+        folder.write_checkpoint("stack", {"state.x": state}, 3)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < state.nbytes / 2
+        np.testing.assert_array_equal(folder.read_checkpoint("stack")["state.x"], state)

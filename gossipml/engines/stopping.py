@@ -1,4 +1,7 @@
-"""Signals while a stack runs: the first one ends it gently, the second at once."""
+"""Signals that are noted instead of raised: the first one ends a run gently, the second at once.
+
+An exception can come where it is lost, as in the end of an object; a note is found later.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,12 @@ class Stopper:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self.close()
+
+    def close(self) -> None:
+        """Leave signals to who had them before."""
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
