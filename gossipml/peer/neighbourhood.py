@@ -49,7 +49,7 @@ class Neighbourhood:
         self._patience = trio.CancelScope()
         self._alone = 0
         self._turns = 0
-        self._bodies = [bytearray(setup.max_body) for _ in range(2)]
+        self._bodies = [bytearray(setup.max_message) for _ in range(2)]
 
     @property
     def every(self) -> list[Link]:
@@ -168,7 +168,7 @@ class Neighbourhood:
                 f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
                 f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"
             )
-        if self._nbytes(arrays) > self.setup.max_body:  # cut up, arrays may take more bytes
+        if self._nbytes(arrays) > self.setup.max_message:  # cut up, arrays may take more bytes
             found = ", ".join(str(array.size) for array in arrays)
             raise ConfigError(
                 f"{self._who}: sends arrays of {found} numbers, expected of {x0.size}, "

@@ -83,12 +83,16 @@ class PeerSetup:
         return self.ids[self.index]
 
     @property
-    def max_body(self) -> int:
-        """The largest DATA body that the algorithm may send, in bytes."""
+    def max_message(self) -> int:
+        """The most bytes that the algorithm may send in a request."""
         sizes = self.algorithm.largest(self.x0.size) or [self.x0.size]
-        body = self.compressor.max_nbytes(sizes, self.x0.dtype)
-        # A peer that was started again is handed a whole model.
-        return max(body, self.x0.nbytes) if self.algorithm.facts.tolerates_loss else body
+        return self.compressor.max_nbytes(sizes, self.x0.dtype)
+
+    @property
+    def max_body(self) -> int:
+        """The largest DATA body, in bytes: one that was started again is handed a whole model."""
+        whole = self.x0.nbytes if self.algorithm.facts.tolerates_loss else 0
+        return max(self.max_message, whole)
 
 
 @dataclass(frozen=True, kw_only=True)
