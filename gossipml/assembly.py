@@ -100,6 +100,7 @@ class Parts:
                 aggregator=aggregator(),
                 timing=experiment.peer,
                 allow_isolation=allow_isolation,
+                stop_diverged=experiment.stop_diverged,
                 pace=pace,
                 checkpoint_every=experiment.checkpoint_every or 0,
                 begin=None if begin is None else begin[self.network.topology.ids[i]],
@@ -142,6 +143,7 @@ class Parts:
             compressor=compressor_on_the_wire(experiment, algorithm),
             aggregator=aggregator(),
             pace=_pace(experiment, self.network),
+            stop_diverged=experiment.stop_diverged,
         )
 
 

@@ -134,6 +134,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     evaluate_every: int = 10
     evaluate_peers: int = 1000  # stacked: measure so many peers, evenly chosen, if there are more
     checkpoint_every: int | None = None  # rounds; 0: only when stopped; None: 100 for processes
+    stop_diverged: bool = True  # end a run whose losses have grown out of all proportion
     baselines: bool = True  # also train centralised and isolated, to compare with
     topology: TopologySection = TopologySection(graph="ring", peers=8)
     data: DataSection = DataSection()

@@ -33,23 +33,44 @@ class Losses(NamedTuple):
     test: float
 
 
-def symptom(algorithm: Algorithm, now: Losses, start: Losses, *, finite: bool) -> str | None:
-    """Return what shows that a model has diverged; None while nothing does.
+class Watch:
+    """What the losses of one peer have come from.
 
     A loss may rise for good reasons: a peer's own samples may be fitted better by the first
-    model than by the one that fits all, and the other way round for the test set. So both must
-    have risen a hundredfold, above the larger of the two at the start and above 1.
+    model than by the one that fits all, and the other way round for the test set; and the first
+    steps of a method may be long ones. So both losses must have risen a hundredfold, above the
+    larger of the two at the start and above 1, and be no lower than at the evaluation before. At
+    the end of a run there is nothing left to hope for, and no peer that knows its own samples by
+    heart is wrong elsewhere ten thousandfold.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+    start : Losses
+        Of the first model.
+    stop : bool
+        Whether losses count at all, or only numbers that are not finite.
     """
-    if not finite:
-        return "its parameters are not finite"
-    if algorithm.facts.averages:  # the models that are averaged need not fit any data
+
+    def __init__(self, algorithm: Algorithm, start: Losses, *, stop: bool = True) -> None:
+        self.start, self._before = start, start.train
+        self._judges = stop and not algorithm.facts.averages  # what is averaged need not fit data
+
+    def symptom(self, now: Losses, *, finite: bool, last: bool) -> str | None:
+        """Return what shows that the model has diverged; None while nothing does."""
+        before, self._before = self._before, now.train
+        if not finite:
+            return "its parameters are not finite"
+        if not self._judges:
+            return None
+        if not math.isfinite(now.train):
+            return "its loss is not finite"
+        limit = GROWTH * max(1.0, *self.start)
+        if now.train > limit and not now.test <= limit and (last or limit < before <= now.train):
+            return f"its loss is {now.train:.3g}, from {self.start.train:.3g} at the start"
+        if last and not now.test <= GROWTH * limit:
+            return f"its test loss is {now.test:.3g}, from {self.start.test:.3g} at the start"
         return None
-    if not math.isfinite(now.train):
-        return "its loss is not finite"
-    limit = GROWTH * max(1.0, *start)
-    if now.train > limit and not now.test <= limit:
-        return f"its loss is {now.train:.3g}, from {start.train:.3g} at the start"
-    return None
 
 
 def diverged(

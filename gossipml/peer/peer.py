@@ -19,7 +19,7 @@ from gossipml.algorithms import State
 from gossipml.algorithms.playing import advance, blame, bound, check_model, start
 from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
-from gossipml.peer.divergence import Losses, diverged, symptom
+from gossipml.peer.divergence import Losses, Watch, diverged
 from gossipml.peer.link import Link
 from gossipml.peer.links import Links
 from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
@@ -83,7 +83,7 @@ class Peer:
             self._before = setup.begin.done
             setup.problem.gradients = self._before.gradients
         self._neighbourhood: Neighbourhood | None = None
-        self._first: Losses | None = None  # of the first model
+        self._watch: Watch | None = None
 
     async def run(self) -> Outcome:
         """Play all rounds; return the final state.
@@ -303,12 +303,14 @@ class Peer:
     async def _check(self, x: Array, round: int, now: Losses) -> None:
         """Raise DivergedError where the model is beyond help."""
         setup = self.setup
-        if self._first is None:
-            self._first = now
+        if self._watch is None:
+            start = now
             if round > 0:  # it resumed
                 loss, _, train_loss = await self.network.compute(self._measure, setup.x0)
-                self._first = Losses(train_loss, loss)
-        what = symptom(setup.algorithm, now, self._first, finite=bool(np.isfinite(x).all()))
+                start = Losses(train_loss, loss)
+            self._watch = Watch(setup.algorithm, start, stop=setup.stop_diverged)
+        finite = bool(np.isfinite(x).all())
+        what = self._watch.symptom(now, finite=finite, last=round == setup.rounds)
         if what is not None:
             raise diverged(
                 setup.algorithm, what, peer=setup.id, round=round, problem=setup.problem,

@@ -73,6 +73,7 @@ class PeerSetup:
     aggregator: Aggregator = field(default_factory=Mean)
     timing: Timing = field(default_factory=Timing)
     allow_isolation: bool = False
+    stop_diverged: bool = True
     pace: OwnPace | None = None  # None: in step with the neighbours
     checkpoint_every: int = 0  # rounds; 0: never
     begin: Checkpoint | None = None  # None: from the start

@@ -98,7 +98,7 @@ def test_divergence_is_one_line_that_all_engines_share(tmp_path):
         assert (status, out) == (1, "")
         said.add(err)
     (line,) = said
-    assert line.startswith("gossipml: peer '0' diverged by round 10: its loss is ")
+    assert line.startswith("gossipml: peer '0' diverged by round 20: its loss is ")
     assert "; lower algorithm.lr (now 1e+09); on its data gradient descent is stable" in line
     assert line.count("\n") == 1
 

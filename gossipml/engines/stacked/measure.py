@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.peer.divergence import Losses, diverged, symptom
+from gossipml.peer.divergence import Losses, Watch, diverged
 from gossipml.peer.peer import model_sha256
 from gossipml.peer.reports import Evaluation, Finished
 
@@ -47,7 +47,7 @@ class Measure:
         self.stack, self.report, self.consensus = stack, report, consensus
         self._begin = time.perf_counter()
         self.peers = stack.setup.measured()
-        self._first: list[Losses] | None = None  # losses of the first models
+        self._watches: list[Watch] | None = None  # of the measured peers
 
     def evaluate(self, round: int) -> None:
         """Report the state after ``round`` rounds.
@@ -84,14 +84,19 @@ class Measure:
 
     def _check(self, round: int, chunks: list[Measured], *, finite: bool) -> None:
         """Raise the error of the first peer that has diverged, in the words that it would say."""
-        if self._first is None:  # the first evaluation, or the first after a resume
+        setup = self.stack.setup
+        if self._watches is None:  # the first evaluation, or the first after a resume
             start = chunks if round == 0 else self.stack.each(self._at_start, self._chunks())
-            self._first = [
-                Losses(float(train[k]), float(test[k]))
+            self._watches = [
+                Watch(
+                    setup.algorithm,
+                    Losses(float(train[k]), float(test[k])),
+                    stop=setup.stop_diverged,
+                )
                 for _, test, _, train in start
                 for k in range(len(train))
             ]
-        first = iter(self._first)
+        watches = iter(self._watches)
         found: dict[int, str] = {}
         if not finite:
             rows = np.concatenate([np.isfinite(x).all(axis=1) for x in self.stack.chunks()])
@@ -100,12 +105,11 @@ class Measure:
             for k, peer in enumerate(peers.tolist()):
                 now = Losses(float(train[k]), float(test[k]))
                 ok = peer not in found
-                what = symptom(self.stack.setup.algorithm, now, next(first), finite=ok)
+                what = next(watches).symptom(now, finite=ok, last=round == setup.rounds)
                 if what is not None:
                     found[peer] = what
         if found:
             peer = min(found)
-            setup = self.stack.setup
             raise diverged(
                 setup.algorithm, found[peer], peer=setup.ids[peer], round=round,
                 problem=setup.lone_problem(peer), x0=setup.x0,

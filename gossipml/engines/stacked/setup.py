@@ -94,6 +94,7 @@ class StackSetup:
     compressor: Compressor = field(default_factory=Identity)
     aggregator: Aggregator = field(default_factory=Mean)
     pace: Pace | None = None  # None: in step
+    stop_diverged: bool = True
     starts_apart: Array | None = None  # (n, P), where peers do not all start at x0
 
     @property
