@@ -81,7 +81,8 @@ def test_every_engine_says_the_same(lr):
     given = experiment(lr=lr)
     said = message(given, "stacked")
     assert said == message(given, "virtual")
-    what = "parameters are not finite" if lr == 1e40 else r"(test )?loss is [^ ]+, from 1\.1 at the start"
+    grown = r"(test )?loss is [^ ]+, from 1\.1 at the start"
+    what = "parameters are not finite" if lr == 1e40 else grown
     assert re.fullmatch(
         rf"peer '\d' diverged by round \d0: its {what}; lower algorithm\.lr "
         rf"\(now {re.escape(f'{lr:g}')}\); on its data gradient descent is stable below about "
