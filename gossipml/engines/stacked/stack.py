@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from gossipml.engines.stacked.allocation import keep_freed_memory
 from gossipml.engines.stacked.memory import default_threads
+from gossipml.engines.stacked.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ class Stack(ABC):
         keep_freed_memory()
         self.setup = setup
         self.threads = threads or default_threads()
-        self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="stacked")
+        self._team = Team(self.threads)
         counts = resume.counts if resume else {name: np.zeros(setup.n, np.int64) for name in COUNTS}
         self.payload_sent, self.bytes_sent, self.bytes_received = (
             counts[name].copy() for name in COUNTS
@@ -61,16 +61,11 @@ class Stack(ABC):
 
     def close(self) -> None:
         """End the threads."""
-        self._workers.shutdown()
+        self._team.close()
 
     def each(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """Return the results of ``work`` on each item, worked on by all threads."""
-
-        def quietly(item: S) -> T:
-            with np.errstate(all="ignore"):  # a diverging run overflows: it is found out later
-                return work(item)
-
-        return list(self._workers.map(quietly, items))
+        return self._team.each(work, items)
 
     def counts(self) -> dict[str, Array]:
         """Return copies of what was counted so far, for a checkpoint."""

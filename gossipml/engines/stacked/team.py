@@ -1,0 +1,74 @@
+"""Threads that work on the pieces of a stack together: whoever is free takes the next piece."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Team:
+    """The calling thread and helpers. Rounds are short, so a phase costs one wake-up of each.
+
+    Parameters
+    ----------
+    size : int
+        Threads, the calling one included.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._helpers = [
+            threading.Thread(target=self._help, name=f"stacked-{k}", daemon=True)
+            for k in range(1, size)
+        ]
+        for helper in self._helpers:
+            helper.start()
+
+    def each(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """Return the results of ``work`` on each item, in order; raise the first item's error."""
+        todo = list(items)
+        results: list[Any] = [None] * len(todo)
+        errors: dict[int, BaseException] = {}
+        left = iter(range(len(todo)))  # the next number is taken in one step of the interpreter
+
+        def job() -> None:
+            with np.errstate(all="ignore"):  # a diverging run overflows: it is found out later
+                for k in left:
+                    try:
+                        results[k] = work(todo[k])
+                    except BaseException as error:
+                        errors[k] = error
+                        return
+
+        helpers = min(len(self._helpers), len(todo) - 1)
+        for _ in range(helpers):
+            self._jobs.put(job)
+        job()
+        for _ in range(helpers):
+            self._done.get()
+        if errors:
+            raise errors[min(errors)]
+        return results
+
+    def close(self) -> None:
+        """End the helpers."""
+        for _ in self._helpers:
+            self._jobs.put(None)
+        for helper in self._helpers:
+            helper.join()
+
+    def _help(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            self._done.put(None)
