@@ -389,13 +389,8 @@ def _rows_of_many(rows: list[_Row]) -> list[list[str]]:
         _spread_cells((r.bytes_in for r in rows), human_bytes),
         _spread_cells((r.bytes_out for r in rows), human_bytes),
     ]
-    mean, least, greatest = zip(*columns, strict=True)
-    return [
-        [f"… and {len(rows)} more"],
-        ["  mean", *mean],
-        ["  least", *least],
-        ["  greatest", *greatest],
-    ]
+    spreads = zip(("  mean", "  least", "  greatest"), zip(*columns, strict=True), strict=True)
+    return [[f"… and {len(rows)} more"], *([label, *cells] for label, cells in spreads)]
 
 
 def _spread_cells(values: Iterable[float | None], show: Callable[[float], str]) -> list[str]:

@@ -8,7 +8,7 @@ the first end dialled stays.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gossipml.peer.network import ByteStream, Network
-    from gossipml.peer.reports import Report
+    from gossipml.peer.reports import EventKind, Report
     from gossipml.peer.setup import PeerSetup
 
 GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
@@ -94,18 +94,7 @@ class Links:
 
     def tell(
         self,
-        kind: Literal[
-            "connected",
-            "disconnected",
-            "refused",
-            "lost",
-            "left",
-            "alone",
-            "stopping",
-            "finished",
-            "unkept",
-            "rejoined",
-        ],
+        kind: EventKind,
         link: Link | None = None,
         detail: str = "",
     ) -> None:

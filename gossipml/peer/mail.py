@@ -11,7 +11,7 @@ import trio
 
 from gossipml import wire
 from gossipml.algorithms import Average, Push
-from gossipml.errors import ConfigError, IsolatedError, RemoteProtocolError
+from gossipml.errors import ConfigError, RemoteProtocolError
 from gossipml.peer.link import Link
 from gossipml.peer.neighbourhood import Neighbourhood
 
@@ -145,17 +145,8 @@ class Loose(Neighbourhood):
 
     def check_company(self) -> None:
         """End a peer all of whose neighbours were lost, unless it was told that this is fine."""
-        if not self.every or any(link.state != "lost" for link in self.every):
-            return
-        self._alone += 1
-        limit = self.setup.timing.max_isolated_rounds
-        if self._alone == 1:
-            self.links.tell("alone", detail="no neighbour is left; training on alone")
-        if self._alone >= limit and not self.setup.allow_isolation:
-            raise IsolatedError(
-                f"peer {self.setup.id!r} has lost all neighbours for {limit} rounds; "
-                "give --allow-isolation to train on alone"
-            )
+        if self.every and all(link.state == "lost" for link in self.every):
+            self._be_alone()
 
     def message(self, turn: Turn, arrays: tuple[Array, ...]) -> wire.Data:
         """Return the arrays as a message with a body of its own: nobody knows when it is sent."""

@@ -269,17 +269,20 @@ class Neighbourhood:
         if not every or self.stopping or any(link.take(turn) is not None for link in every):
             self._alone = 0
             return
-        who = f"peer {self.setup.id!r}"
         refusals = [why for link in every if (why := link.refusal or link.turned_away)]
         if refusals and turn == (0, 0):
-            raise RefusedError(f"no neighbour accepts {who}: {refusals[0]}")
+            raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
+        self._be_alone()
+
+    def _be_alone(self) -> None:
+        """Count a round without anybody, and end the peer after too many."""
         self._alone += 1
         limit = self.setup.timing.max_isolated_rounds
         if self._alone == 1:
             self.links.tell("alone", detail="no neighbour is left; training on alone")
         if self._alone >= limit and not self.setup.allow_isolation:
             raise IsolatedError(
-                f"{who} has mixed with nobody for {limit} rounds; "
+                f"peer {self.setup.id!r} has mixed with nobody for {limit} rounds; "
                 "give --allow-isolation to train on alone"
             )
 

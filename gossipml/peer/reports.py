@@ -20,6 +20,22 @@ SKETCH_SIZE = 1024
 """Numbers in a sketch: exact up to this many parameters, else a distance within about 5 %."""
 
 
+EventKind: TypeAlias = Literal[
+    "listening",
+    "connected",
+    "disconnected",
+    "refused",
+    "lost",
+    "left",
+    "alone",
+    "stopping",
+    "finished",
+    "failed",
+    "rejoined",  # an edge was taken up again in mid-run
+    "unkept",  # what should have been written could not be
+]
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, tag="evaluation"):
     """A peer measured its own model after ``round`` rounds (0: before the first)."""
 
@@ -41,20 +57,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag="event"):
 
     peer: str
     t_s: float
-    kind: Literal[
-        "listening",
-        "connected",
-        "disconnected",
-        "refused",
-        "lost",
-        "left",
-        "alone",
-        "stopping",
-        "finished",
-        "failed",
-        "rejoined",  # an edge was taken up again in mid-run
-        "unkept",  # what should have been written could not be
-    ]
+    kind: EventKind
     round: int
     about: str | None = None  # the neighbour concerned
     detail: str = ""
