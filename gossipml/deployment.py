@@ -46,6 +46,7 @@ def run(
     runs: Path | str = "runs",
     listen: Listener = ignore,
     allow_isolation: bool = False,
+    restarts: int = 0,
 ) -> Result:
     """Run an experiment for real: one process for each peer on this machine, over TCP.
 
@@ -58,6 +59,9 @@ def run(
         Called with every report of every peer as it comes.
     allow_isolation : bool
         Let a peer train on when all its neighbours are gone.
+    restarts : int
+        Start peers whose process died again, so many times in all: they go on with the model of
+        their neighbours.
 
     Returns
     -------
@@ -77,10 +81,16 @@ def run(
     parts.setups(experiment)  # what is wrong shows here, before anything is written
     with Stopper() as stopper:
         recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
-        return _run(parts, recording, stopper, allow_isolation=allow_isolation)
+        return _run(parts, recording, stopper, allow_isolation=allow_isolation, restarts=restarts)
 
 
-def resume(run: Path | str, *, listen: Listener = ignore, allow_isolation: bool = False) -> Result:
+def resume(
+    run: Path | str,
+    *,
+    listen: Listener = ignore,
+    allow_isolation: bool = False,
+    restarts: int = 0,
+) -> Result:
     """Go on with a run that was stopped, killed, or lost peers, in its own run folder.
 
     All peers go back to the newest round of which every one has a whole checkpoint that was
@@ -102,7 +112,10 @@ def resume(run: Path | str, *, listen: Listener = ignore, allow_isolation: bool 
     begin = go_back(recording, parts.network.topology.ids)
     round = None if begin is None else next(iter(begin.values())).round
     with Stopper() as stopper:
-        return _run(parts, recording, stopper, allow_isolation=allow_isolation, begin=round)
+        return _run(
+            parts, recording, stopper,
+            allow_isolation=allow_isolation, restarts=restarts, begin=round,
+        )  # fmt: skip
 
 
 def _run(
@@ -111,6 +124,7 @@ def _run(
     stopper: Stopper,
     *,
     allow_isolation: bool,
+    restarts: int,
     begin: int | None = None,
 ) -> Result:
     experiment = recording.experiment
@@ -118,8 +132,9 @@ def _run(
         assert recording.folder is not None
         started = time.perf_counter()
         ends = _run_processes(
-            experiment, parts, recording, recording.folder, stopper, allow_isolation, begin
-        )
+            experiment, parts, recording, recording.folder, stopper,
+            allow_isolation=allow_isolation, restarts=restarts, begin=begin,
+        )  # fmt: skip
         stopper.close()  # what follows may take a while and is nothing to end gently
         ends.signal = ends.signal or stopper.signal
         wall_s = time.perf_counter() - started
@@ -257,7 +272,9 @@ def _run_processes(
     recording: Recording,
     folder: RunFolder,
     stopper: Stopper,
+    *,
     allow_isolation: bool,
+    restarts: int,
     begin: int | None,
 ) -> Ends:
     """Hand every peer its socket, its neighbours' addresses and its own samples; run them."""
@@ -288,6 +305,7 @@ def _run_processes(
             listeners=listeners,
             logs=[home / "logs" / f"{file_name(peer)}.log" for peer in graph.ids],
             report=recording.hear,
+            restarts=restarts,
             noted=lambda: stopper.signal,
         ).run()
     finally:

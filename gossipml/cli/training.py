@@ -49,6 +49,9 @@ def run(
             help="Go on with a run that was stopped or lost peers, instead of FILE.", metavar="RUN"
         ),
     ] = None,
+    restarts: Annotated[
+        int, typer.Option(help="Start peers that died again, so many times in all.", min=0)
+    ] = 0,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -69,9 +72,14 @@ def run(
     with table:
         listen = _also_tell(table, verbose=verbose and not quiet)
         if resume is not None:
-            result = deployment.resume(resume, listen=listen, allow_isolation=allow_isolation)
+            result = deployment.resume(
+                resume, listen=listen, allow_isolation=allow_isolation, restarts=restarts
+            )
         else:
-            result = deployment.run(experiment, out, listen=listen, allow_isolation=allow_isolation)
+            result = deployment.run(
+                experiment, out,
+                listen=listen, allow_isolation=allow_isolation, restarts=restarts,
+            )  # fmt: skip
     return finish(result, json=json, quiet=quiet, plot=True)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gossipml.launch.child import Orders
+    from gossipml.peer.reports import EventKind
 
 PATIENCE_S = 3.5  # from the first signal until peers that still run are killed …
 PATIENCE_A_PEER_S = 0.05  # … and so much more for each peer: they share the cores
@@ -58,6 +59,8 @@ class Supervisor:
         Folder for each peer's standard error.
     report : callable
         Called with every report of every peer.
+    restarts : int
+        How often, in all, peers whose process died are started again.
     noted : callable, optional
         Returns the signal that came before signals are listened to here, if one did.
     """
@@ -67,6 +70,7 @@ class Supervisor:
     listeners: Sequence[socket.socket]
     logs: Sequence[Path]
     report: Callable[[Report], None]
+    restarts: int = 0
     noted: Callable[[], int | None] = lambda: None
     ends: Ends = field(default_factory=Ends)
     _processes: list[trio.Process] = field(default_factory=list)
@@ -101,8 +105,10 @@ class Supervisor:
                 if process.returncode is None:
                     process.kill()
 
-    async def _start(self, i: int) -> trio.Process:
+    async def _start(self, i: int, *, anew: bool = False) -> trio.Process:
         orders, listener = self.orders[i], self.listeners[i]
+        if anew:  # it takes the model of its neighbours, not an old one of its own
+            orders = msgspec.structs.replace(orders, begin=None)
         text = msgspec.json.encode(orders).decode()
         with self.logs[i].open("ab") as log:
             process = await trio.lowlevel.open_process(
@@ -114,14 +120,27 @@ class Supervisor:
                 start_new_session=True,  # a terminal's Ctrl-C reaches us, and we tell the peers
                 env={**os.environ, **ONE_THREAD},
             )
-        listener.close()
+        if not self.restarts:  # else the next process of this peer will need it
+            listener.close()
         self._processes.append(process)
         if self.ends.signal is not None:  # it came while this one was being started
             process.send_signal(signal.SIGTERM)
         return process
 
     async def _follow(self, i: int, process: trio.Process) -> None:
-        """Pass on one peer's reports until its process ends."""
+        """Pass on one peer's reports until its process ends, and the next one's if it died."""
+        while not await self._hear(i, process) and self._may_restart():
+            self.restarts -= 1
+            self._tell("restarted", self.ids[i], "a new process takes its place")
+            process = await self._start(i, anew=True)
+        self.listeners[i].close()
+
+    def _may_restart(self) -> bool:
+        """Return whether a peer that died is started again: not when others are at their end."""
+        return self.restarts > 0 and self.ends.signal is None and not self.ends.finished
+
+    async def _hear(self, i: int, process: trio.Process) -> bool:
+        """Pass on what a process reports until it ends; return whether it ended by itself."""
         assert process.stdout is not None
         decoder = msgspec.json.Decoder(Report)
         rest = b""
@@ -140,12 +159,16 @@ class Supervisor:
         await process.stdin.aclose()
         if status < 0:
             name = signal.Signals(-status).name
-            self._tell(self.ids[i], f"its process was ended by {name}")
-        elif self.ids[i] not in self.ends.finished and not explained:
-            self._tell(self.ids[i], f"its process ended with status {status}; see {self.logs[i]}")
+            self._tell("lost", self.ids[i], f"its process was ended by {name}")
+            return False
+        if self.ids[i] not in self.ends.finished and not explained:
+            why = f"its process ended with status {status}; see {self.logs[i]}"
+            self._tell("lost", self.ids[i], why)
+            return False
+        return True
 
-    def _tell(self, peer: str, detail: str) -> None:
-        self.report(Event(peer=peer, t_s=0.0, kind="lost", round=0, about=peer, detail=detail))
+    def _tell(self, kind: EventKind, peer: str, detail: str) -> None:
+        self.report(Event(peer=peer, t_s=0.0, kind=kind, round=0, about=peer, detail=detail))
 
     async def _obey_signals(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

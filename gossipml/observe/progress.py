@@ -183,6 +183,8 @@ class LiveTable:
         match event.kind:
             case "stopping" | "alone" | "failed" | "finished":
                 row.state = event.kind
+            case "restarted":
+                row.state = "connecting"
             case "lost" if event.about is not None:
                 neighbour = self._rows.setdefault(event.about, _Row())
                 if neighbour.state not in {"finished", "stopped", "failed"}:

@@ -31,6 +31,7 @@ EventKind: TypeAlias = Literal[
     "stopping",
     "finished",
     "failed",
+    "restarted",  # its process died, and another takes its place
     "rejoined",  # an edge was taken up again in mid-run
     "unkept",  # what should have been written could not be
 ]

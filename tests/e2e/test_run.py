@@ -426,3 +426,32 @@ def test_a_peer_started_again_in_mid_run(method, deployment, tmp_path):
         status, out, err = finish(processes[i])
         assert status == (0 if i == 0 or method == "d-psgd" else 3), err
         assert json.loads(out)["rounds"] == 4000
+
+
+def test_peers_that_die_are_started_again(tmp_path):
+    """Killed one after the other, they all come to the end, and nobody is lost."""
+    process = command(
+        "run", DIGITS, "--json", "-q", "--out", tmp_path / "run", "--restarts", "3",
+        *settings("rounds=3000", "evaluate_every=20", "topology.peers=4", "baselines=false"),
+    )  # fmt: skip
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    supervisor = psutil.Process(process.pid)
+    for round, victim in ((100, 1), (300, 3), (500, 1)):
+        while not metrics.exists() or f'"round":{round},' not in metrics.read_text():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        found = [c for c in supervisor.children() if f'{{"peer":{victim},' in c.cmdline()[-1]]
+        os.kill(found[0].pid, signal.SIGKILL)
+        before = len(read_run(tmp_path / "run").history.events)
+        told = []
+        while not any(event.detail.startswith("begins in round") for event in told):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+            told = read_run(tmp_path / "run").history.events[before:]
+    status, out, err = finish(process)
+    assert status == 0, err
+    summary = json.loads(out)
+    assert summary["lost_peers"] == []
+    assert len(summary["model_sha256"]) == 4
+    assert summary["test_accuracy"]["min"] > 0.9
+    assert [e.kind for e in read_run(tmp_path / "run").history.events].count("restarted") == 3
