@@ -204,6 +204,17 @@ def _pace(experiment: Experiment, network: Network) -> Pace | None:
     )
 
 
+def check_names(experiment: Experiment) -> None:
+    """Refuse names and options of a method, compressor or graph that do not exist.
+
+    Builds neither data nor graphs, so it takes no time whatever the number of peers.
+    """
+    build_algorithm(experiment)
+    section = experiment.topology
+    if section.graph is not None:
+        topology.check_named(section.graph, section.options)
+
+
 def build_network(experiment: Experiment) -> Network:
     """Return the experiment's graph with its weights, both checked."""
     return network_of(experiment, build_topology(experiment))

@@ -142,7 +142,12 @@ def _run(
         raise_if_diverged(recording.history.events, parts.network.topology.ids)
         failed = [event for event in recording.history.events if event.kind == "failed"]
         if not models and ends.signal is not None:
-            raise StoppedError(ends.signal)
+            rounds = recording.history.rounds()
+            raise StoppedError(
+                ends.signal,
+                round=max(rounds, default=0),
+                resume=f"gossipml run --resume {recording.folder.path}",
+            )
         logs = recording.folder.path / "logs"
         raise_if_none(models, [GossipError(event.detail) for event in failed], logs)
         return recording.finish(

@@ -92,10 +92,14 @@ class CheckpointError(GossipError, ValueError):
 
 
 class StoppedError(GossipError):
-    """A signal stopped a run before any peer had a model to show."""
+    """Signals stopped a run before any peer had written its model.
 
-    def __init__(self, signal: int) -> None:
-        super().__init__("stopped before any peer had begun")
+    ``round`` is how far they had come, ``resume`` the command that goes on from a checkpoint.
+    """
+
+    def __init__(self, signal: int, *, round: int = 0, resume: str = "") -> None:
+        begun = f"killed after about {round} rounds; go on with {resume}"
+        super().__init__(begun if round else "stopped before any peer had begun")
         self.exit_code = 128 + signal
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from gossipml.algorithms import ALGORITHMS, LEARNING_RATES, OPTIMIZERS, Algorithm
@@ -28,18 +29,26 @@ def build_algorithm(experiment: Experiment) -> Algorithm:
         made = load_object(section.name)
         if not (isinstance(made, type) and issubclass(made, Algorithm)):
             raise ConfigError(f"algorithm.name: {section.name!r} is not a subclass of Algorithm")
+        if inspect.isabstract(made):
+            missing = ", ".join(sorted(made.__abstractmethods__))
+            raise ConfigError(
+                f"algorithm.name: {section.name!r} has no method {missing}, expected "
+                "def round(self, s, problem)"
+            )
     else:
         made = ALGORITHMS.get(section.name)
         if made is None:
-            raise ConfigError(
-                f"algorithm.name: unknown algorithm {section.name!r}"
-                f"{nearest(section.name, ALGORITHMS)}"
-            )
+            hint = nearest(section.name, ALGORITHMS)
+            if hint.startswith("; known"):
+                hint = '; gossipml algorithms list has the names, and "file.py:Class" is your own'
+            raise ConfigError(f"algorithm.name: unknown algorithm {section.name!r}{hint}")
     given = FROM_OUTSIDE | ({"compress"} if made.facts.compresses else set())
     known = option_names(made, given) | {"name", "batch_size", "lr_schedule", "optimizer"}
     for key in section.options:
         if key not in known:
-            raise ConfigError(f"algorithm.{key}: unknown key{nearest(key, known)}")
+            plain = ":" in section.name and "__dataclass_fields__" not in vars(made)
+            hint = "; is @dataclass(kw_only=True) missing?" if plain else nearest(key, known)
+            raise ConfigError(f"algorithm.{key}: unknown key{hint}")
     options = check_options(made, section.options, "algorithm", given)
     fields = {field.name for field in dataclasses.fields(made)}
     if made.facts.compresses:

@@ -11,7 +11,7 @@ import numpy as np
 from gossipml import data
 from gossipml.algorithms import ALGORITHMS
 from gossipml.errors import ConfigError, DataError, nearest
-from gossipml.observe.runfolder import file_name
+from gossipml.observe.runfolder import file_name, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,15 +128,21 @@ def partition(
 
 def save_shards(folder: Path, shards: Shards, ids: Sequence[str]) -> list[Path]:
     """Write each peer's own samples to ``<id>.npz`` and the test set to ``shared/test.npz``."""
-    (folder / TEST_FILE).parent.mkdir(parents=True, exist_ok=True)
+    with told(folder):
+        (folder / TEST_FILE).parent.mkdir(parents=True, exist_ok=True)
     classes = np.int64(-1 if shards.classes is None else shards.classes)
     X, y = shards.test
-    np.savez(folder / TEST_FILE, X=X, y=y, classes=classes)
+    _write(folder / TEST_FILE, X, y, classes)
     paths = []
     for i, (X, y) in sorted(shards.parts.items()):
         paths.append(folder / f"{file_name(ids[i])}.npz")
-        np.savez(paths[-1], X=X, y=y, classes=classes)
+        _write(paths[-1], X, y, classes)
     return paths
+
+
+def _write(path: Path, X: NDArray[Any], y: NDArray[Any], classes: np.int64) -> None:
+    with told(path):
+        np.savez(path, X=X, y=y, classes=classes)
 
 
 def load_shard(path: Path, peer: int, dtype: str) -> Shards:

@@ -222,6 +222,8 @@ def _play_virtual(
     begin: Mapping[str, PeerCheckpoint] | None = None,
 ) -> Result:
     del progress  # reports tell enough of few peers
+    if given.schedule.kind != "sync" and given.schedule.interval_ms == 0:
+        raise ConfigError("schedule.interval_ms: found 0, but simulated time passes by it only")
     setups = parts.setups(given, allow_isolation=allow_isolation, begin=begin)
     started = time.perf_counter()
     ends = run_virtual(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gossipml import assembly
 from gossipml.errors import ConfigError, GossipError, MissingExtraError
 from gossipml.experiment import load_experiment
 from gossipml.observe.cells import tabulate, write_table
@@ -186,7 +187,7 @@ def _plan(
         settings = dict(zip(grid, values, strict=True))
         texts = [f"{key}={_toml(value)}" for key, value in settings.items()]
         for number in every:
-            load_experiment(file, overrides=[*overrides, *texts], seed=number)
+            assembly.check_names(load_experiment(file, overrides=[*overrides, *texts], seed=number))
             words = [f"{key.rpartition('.')[2]}-{_word(v)}" for key, v in settings.items()]
             name = "-".join([*words, f"seed-{number}"])
             digest = hashlib.sha256("\0".join([*texts, str(number)]).encode()).hexdigest()[:8]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.errors import AlgorithmError, GossipError
+from gossipml.algorithms.base import Average, Exchange, Push
+from gossipml.errors import AlgorithmError, ConfigError, GossipError
 
 if TYPE_CHECKING:
     from gossipml.algorithms.base import Algorithm, Array, Objective, Request, Round, State
@@ -48,6 +49,15 @@ def advance(steps: Round, answer: Any) -> Request | None:
         return steps.send(answer)
     except StopIteration:
         return None
+
+
+def check_request(algorithm: Algorithm, request: Any) -> None:
+    """Refuse what is no request."""
+    if not isinstance(request, Average | Push | Exchange):
+        raise ConfigError(
+            f"algorithm {type(algorithm).__name__}: yielded {type(request).__name__}, "
+            "expected average(…), push(…) or exchange(…)"
+        )
 
 
 def check_model(algorithm: Algorithm, s: State, x0: Array, round: int) -> None:

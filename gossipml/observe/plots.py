@@ -223,7 +223,8 @@ def _draw_bound(axes: Axes, rounds: NDArray[np.float64], most: NDArray[np.float6
     """Draw what mixing alone would leave at most, as far as there are measured distances."""
     low, high = axes.get_ylim()
     axes.plot(rounds, most, color=COLOURS[0], **_BOUND)
-    axes.set_ylim(low / 2, high)  # the bound goes on falling
+    if low > 0:  # on an axis with logarithms it always is, but for what rounds to 0
+        axes.set_ylim(low / 2, high)  # the bound goes on falling
     axes.plot([1.015, 1.06], [0.12, 0.12], transform=axes.transAxes, color=COLOURS[0],
               clip_on=False, **_BOUND)  # fmt: skip
     axes.text(1.07, 0.12, "bound\n(spectral gap)", transform=axes.transAxes, va="center",

@@ -14,6 +14,7 @@ import trio
 
 from gossipml import wire
 from gossipml.algorithms import Average, Exchange, Push
+from gossipml.algorithms.playing import check_request
 from gossipml.errors import ConfigError, IsolatedError, RefusedError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Neighbourhood:
         ConfigError
             The algorithm asks for what its facts do not declare.
         """
+        check_request(self.setup.algorithm, request)
         schedule, me = self.setup.schedule, self.setup.index
         match request:
             case Average(arrays):
@@ -80,10 +82,6 @@ class Neighbourhood:
                 return await self._combine(turn, arrays, schedule.push_row(me, turn[0]))
             case Exchange((edges,)):
                 return await self._exchange(turn, edges, schedule.row(me, turn[0]))
-        raise ConfigError(
-            f"{self._who}: yielded {type(request).__name__}, "
-            "expected average(…), push(…) or exchange(…)"
-        )
 
     @property
     def _who(self) -> str:

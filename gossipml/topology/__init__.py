@@ -126,6 +126,7 @@ __all__ = [
     "canonical",
     "caveman",
     "check_mixing",
+    "check_named",
     "complete",
     "davis",
     "decay",
@@ -175,7 +176,7 @@ _PARTS = {
     "weights": ("RULES", "check_mixing", "mixing", "mixing_matrix"),
     "facts": ("TopologyFacts", "describe", "diameter", "predicted_rounds"),
     "files": ("load_topology", "save_topology"),
-    "named": ("NAMES", "is_fixed", "make_graph", "make_topology", "options_of"),
+    "named": ("NAMES", "check_named", "is_fixed", "make_graph", "make_topology", "options_of"),
     "schedules": (
         "ALIASES", "SCHEDULES", "BaseK", "DirectedEquiDyn", "DirectedEquiStatic", "EpidemicLocal",
         "EpidemicOracle", "InnerOuterExponential", "Matcha", "OnePeerExponential",

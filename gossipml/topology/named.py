@@ -6,7 +6,7 @@ A schedule that needs no graph is one itself: the union of all links that it eve
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gossipml.errors import ConfigError, TopologyError, nearest
 from gossipml.topology import draws, edges
@@ -22,7 +22,7 @@ from gossipml.topology.schedules import (
 from gossipml.topology.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import networkx as nx
 
@@ -53,7 +53,7 @@ def make_graph(name: str, peers: int | None = None, seed: int = 0, **options: An
     """
     known = canonical(name)
     if known not in NAMES:
-        raise ConfigError(f"topology.graph: unknown graph {name!r}{nearest(known, NAMES)}")
+        _refuse_name(name, known)
     if known not in GRAPHS:
         return _union(known, peers, seed, options).to_networkx()
     function = GRAPHS[known]
@@ -68,6 +68,24 @@ def make_graph(name: str, peers: int | None = None, seed: int = 0, **options: An
     if "seed" in parameters:
         options["seed"] = seed
     return function(peers, **options)
+
+
+def check_named(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless there is such a graph, and it takes these options."""
+    known = canonical(name)
+    if known not in NAMES:
+        _refuse_name(name, known)
+    if known in GRAPHS:
+        for key, value in options.items():
+            _check_option(known, key, value, options_of(known))
+
+
+def _refuse_name(name: str, known: str) -> NoReturn:
+    hint = nearest(known, NAMES)
+    if known in SCHEDULES:
+        hint = f' is a schedule of another graph\'s links; use topology.schedule = "{known}"'
+        raise ConfigError(f"topology.graph: {name!r}{hint}")
+    raise ConfigError(f"topology.graph: unknown graph {name!r}{hint}")
 
 
 def make_topology(name: str, peers: int | None = None, seed: int = 0, **options: Any) -> Topology:

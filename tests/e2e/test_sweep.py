@@ -104,6 +104,14 @@ def test_a_cell_that_fails_is_a_row(file, tmp_path):
 def test_a_wrong_value_is_refused_before_anything_runs(file, tmp_path):
     with pytest.raises(ConfigError, match=r"data: test_fraction is 2"):
         gossipml.sweep(file, {"data.test_fraction": [0.1, 2]}, out=tmp_path / "out")
+    for key, message in (
+        ("algorithm.lrr", "algorithm.lrr: unknown key; did you mean 'lr'"),
+        ("topology.graph", "unknown graph 'rnig'; did you mean 'ring'"),
+        ("topology.degre", "topology.degre: unknown key"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            gossipml.sweep(file, {key: ["rnig", "ring"] if "graph" in key else [1, 2]},
+                           out=tmp_path / "out")  # fmt: skip
     assert not (tmp_path / "out").exists()
 
 

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.algorithms import Average, Problem, Push
-from gossipml.algorithms.playing import advance, blame, bound, start
+from gossipml.algorithms import Exchange, Problem
+from gossipml.algorithms.playing import (
+    advance,
+    blame,
+    bound,
+    check_model,
+    check_request,
+    start,
+)
 from gossipml.engines.stacked.blocks import Block, initial_state
 from gossipml.engines.stacked.edges import most_neighbours
 from gossipml.errors import ConfigError, GossipError
@@ -72,8 +79,15 @@ def _play(setup: StackSetup, state: State, problem: Any, round: int, how: str) -
             raise
         except Exception as error:
             what = blame(setup.algorithm, error, round)
-            hint = f"{how}: the stacked engine cannot run it, --engine virtual can" if how else ""
-            raise ConfigError(f"{what}{hint}") from error
-        if not isinstance(request, Average | Push):
+            if not how:
+                raise what from error
+            hint = "the stacked engine cannot run it, --engine virtual can"
+            raise ConfigError(f"{what}{how}: {hint}") from error
+        if request is None:
+            if not how:
+                check_model(setup.algorithm, state, setup.x0, round)
+            return
+        check_request(setup.algorithm, request)
+        if isinstance(request, Exchange):
             return
         answer = tuple(np.array(array) for array in request.arrays)

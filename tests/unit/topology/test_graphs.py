@@ -155,3 +155,8 @@ def test_bad_options(name, n, options, error, message):
     with pytest.raises(error) as caught:
         make_graph(name, n, **options)
     assert message in str(caught.value)
+
+
+def test_a_schedule_that_needs_a_graph_is_no_graph():
+    with pytest.raises(ConfigError, match=r"'matcha' is a schedule .* topology.schedule = "):
+        make_topology("matcha", 8)
