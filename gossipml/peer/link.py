@@ -47,6 +47,7 @@ class Link:
     skips: int = 0  # what the neighbour says of earlier rounds is answered by tokens
     asking: wire.Heartbeat | None = None  # from which round it counts on us; it has not said
     ahead: bool = False  # the neighbour was in mid-run when we met, and we had not begun
+    question: bool = False  # it asked from which round on we count on it, before we had one
     offer: tuple[int, bytes] | None = None  # round from which it counts on us, and its model
     bytes_sent: int = 0
     bytes_received: int = 0

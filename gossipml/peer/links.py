@@ -14,9 +14,10 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.link import BEFORE, NEVER, STATE, Link
+from gossipml.peer.link import BEFORE, NEVER, Link
+from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
-from gossipml.peer.session import JOIN, START, Session, transmit
+from gossipml.peer.session import JOIN, Session, transmit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -290,8 +291,8 @@ class Links:
             return
         if again:
             link.start_again()
-        link.ahead = session.far > 0 and not self.begun
-        if again and session.far > 0:  # who is new asks itself, when it is ready
+        link.ahead, link.question = session.far > 0 and not self.begun, False
+        if link.starts == NEVER and session.far > 0:  # who is new asks itself, when it is ready
             link.asking = wire.Heartbeat(round=self.round, request=JOIN)
         link.attach(session)
         self.met.unpark_all()
@@ -324,40 +325,11 @@ class Links:
             timing=self.timing,
             here=lambda: wire.Heartbeat(round=self.round, request=int(self.waiting)),
             left=lambda reason: self.tell("left", link, reason),
-            asked=lambda round: self._count_on(link, round),
-            told=lambda round: self._be_counted_on(link, round),
+            asked=lambda round: count_on(self, link, round),
+            told=lambda round: be_counted_on(self, link, round),
         )
         session.far = theirs.round
         return session
-
-    def _count_on(self, link: Link, round: int) -> None:
-        """Answer a neighbour that asks from which round on we count on it."""
-        if link.asking is not None and self.setup.index < link.neighbour:
-            return  # both ask: it will answer us
-        link.asking = None
-        if not self.takes_back or not self.begun:
-            raise RemoteProtocolError("asks to be counted on, where nobody can be")
-        if link.starts != NEVER:  # it has given us up, and we have not noticed
-            link.start_again()
-        link.start_from(self.round + 1)
-        link.post(wire.Heartbeat(round=link.starts, request=START))
-        if round == 0:
-            body = self.model()
-            link.post(wire.Data(link.starts, STATE, body, wire.body_checksum(body)))
-        self.tell("rejoined", link, f"from round {link.starts}")
-
-    def _be_counted_on(self, link: Link, round: int) -> None:
-        """Take note from which round on a neighbour counts on us."""
-        if link.asking is None:
-            raise RemoteProtocolError("says from which round on it counts on us, unasked")
-        link.asking = None
-        if not self.begun:
-            link.reached = (round - 1, NEVER)
-            link.starts = round
-        else:
-            link.reached = (round - 1, NEVER)
-            link.start_from(max(round, self.round + 1), skip=True)
-            self.tell("rejoined", link, f"from round {link.starts}")
 
     def _hello(self, to: str) -> wire.Hello:
         setup = self.setup

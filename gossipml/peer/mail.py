@@ -128,20 +128,16 @@ class Loose(Neighbourhood):
 
     async def assemble(self) -> None:
         """Wait until every neighbour is connected, or given up."""
-        for link in self.every:
-            while link.open and link.session is None:
-                await link.changed.park()
+        with self.before():
+            for link in self.every:
+                while link.open and link.session is None:
+                    await link.changed.park()
 
     async def sleep_until(self, time: float) -> None:
         """Wait for the next round of this peer."""
-        self._patience = trio.CancelScope()
-        with self._patience:  # a signal ends it
+        with self.before():
             await trio.sleep_until(time)
         await trio.lowlevel.checkpoint()
-
-    def hurry(self) -> None:
-        self.stopping = True
-        self._patience.cancel()
 
     def check_company(self) -> None:
         """End a peer all of whose neighbours were lost, unless it was told that this is fine."""

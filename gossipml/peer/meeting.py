@@ -59,8 +59,8 @@ class Meetings(Loose):
 
     async def sleep_until(self, time: float) -> None:
         """Wait for the next round of this peer, or until somebody asks for one."""
-        self._patience = trio.CancelScope(deadline=time)
-        with self._patience:
+        with self.before() as scope:
+            scope.deadline = time
             while self._asked() is None:
                 await self._bell.park()
         await trio.lowlevel.checkpoint()
@@ -103,9 +103,9 @@ class Meetings(Loose):
     async def _answer_of(self, partner: MeetingLink, number: int) -> bytes:
         """Return what the neighbour that was asked has; nothing if it is busy or gone."""
         session = partner.session
-        self._patience = trio.CancelScope(
-            deadline=trio.current_time() + self.setup.timing.round_timeout_s
-        )
+        timing = self.setup.timing
+        limit = timing.stop_grace_s if self.stopping else timing.round_timeout_s
+        self._patience = trio.CancelScope(deadline=trio.current_time() + limit)
         with self._patience:
             while True:
                 if partner.answer is not None and partner.answer[0] == number:

@@ -16,6 +16,7 @@ from gossipml import wire
 from gossipml.algorithms import Average, Exchange, Push
 from gossipml.algorithms.playing import check_request
 from gossipml.errors import ConfigError, IsolatedError, RefusedError
+from gossipml.peer.link import NEVER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,7 @@ class Neighbourhood:
         self.stopping = False
         self.missed = False  # a neighbour that a round should have had
         self._patience = trio.CancelScope()
+        self._before = trio.CancelScope()
         self._alone = 0
         self._turns = 0
         self._bodies = [bytearray(setup.max_message) for _ in range(2)]
@@ -58,10 +60,18 @@ class Neighbourhood:
         return list(self.links.links.values())
 
     def hurry(self) -> None:
-        """Wait for neighbours no longer than ``stop_grace_s`` from now on."""
+        """Wait for neighbours no longer than ``stop_grace_s`` from now on, and for nobody new."""
         self.stopping = True
         grace = trio.current_time() + self.setup.timing.stop_grace_s
         self._patience.deadline = min(self._patience.deadline, grace)
+        self._before.cancel()
+
+    def before(self) -> trio.CancelScope:
+        """Return the scope of what may be left undone when the peer is told to stop."""
+        self._before = trio.CancelScope()
+        if self.stopping:
+            self._before.cancel()
+        return self._before
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
         """Return the answer to a request: a tuple of arrays.
@@ -233,6 +243,8 @@ class Neighbourhood:
                         if link.take(turn) is None:
                             self.links.give_up(link, f"waited with us for {limit:g} s")
             self.links.waiting = False
+        if not waiting:
+            await self._await_return()
         for link in waiting:
             if link.open and link.passed(turn):
                 sent = min(key for key in link.inbox if key > turn)
@@ -241,6 +253,26 @@ class Neighbourhood:
                     f"sent (round, request) {sent} where {turn} was due: its algorithm differs",
                 )
         self._check_company(turn)
+
+    async def _await_return(self) -> None:
+        """Rather than go on alone, wait until a neighbour that is back says from which round on.
+
+        It has a moment of its own to meet its other neighbours before it asks.
+        """
+        returning = self._returning()
+        if not returning or len(returning) < sum(link.open for link in self.every):
+            return
+        limit = self.setup.timing.reconnect_timeout_s
+        self._patience = trio.CancelScope(deadline=trio.current_time() + limit)
+        with self._patience:
+            while len(self._returning()) == len(returning):
+                await self.links.met.park()
+        if self._patience.cancelled_caught and not self.stopping:
+            for link in self._returning():
+                self.links.give_up(link, f"is back, but has not gone on for {limit:g} s")
+
+    def _returning(self) -> list[Link]:
+        return [link for link in self.every if link.open and link.starts == NEVER]
 
     async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
         """Wait for messages until the deadline; return whether all are here, or will not come."""
@@ -267,6 +299,8 @@ class Neighbourhood:
         if not every or self.stopping or any(link.take(turn) is not None for link in every):
             self._alone = 0
             return
+        if any(link.open and turn[0] < link.starts for link in every):
+            return  # soon
         refusals = [why for link in every if (why := link.refusal or link.turned_away)]
         if refusals and turn == (0, 0):
             raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")

@@ -132,7 +132,9 @@ class Peer:
         setup = self.setup
         begin = setup.begin.round if setup.begin else 0
         if not begin:
-            begin, x = await take_up(links, setup.x0)
+            x = setup.x0
+            with neighbourhood.before():
+                begin, x = await take_up(links, setup.x0)
             if begin:
                 self.state = setup.algorithm.start(x, len(links.links))
                 neighbourhood.missed = True

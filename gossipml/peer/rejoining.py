@@ -13,8 +13,9 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.peer.link import NEVER
-from gossipml.peer.session import JOIN
+from gossipml.errors import RemoteProtocolError
+from gossipml.peer.link import NEVER, STATE
+from gossipml.peer.session import JOIN, START
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,13 +49,53 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
     for link in links.links.values():
         if link.offer is not None:
             link.start_from(round, skip=True)
-        elif link.ahead:  # it has not answered yet; it may
-            link.starts = NEVER
-        else:
-            link.skips = round
-        link.offer = None
+            link.offer = None
+            continue
+        link.starts = NEVER
+        if link.asking is not None:
+            continue  # it has not answered yet; it may
+        if link.question:
+            count_on(links, link, NEVER)
+        elif link.session is not None:  # it is new as well
+            link.ask(wire.Heartbeat(round=round, request=JOIN))
     links.tell("rejoined", detail=f"begins in round {round}")
     return round, x
+
+
+def count_on(links: Links, link: Link, round: int) -> None:
+    """Answer a neighbour that asks, in a round of its own or 0, from which on we count on it."""
+    if not links.takes_back or not (links.begun or round):
+        raise RemoteProtocolError("asks to be counted on, where nobody can be")
+    if not links.begun:
+        link.ahead = link.question = True
+        links.met.unpark_all()
+        return
+    if link.asking is not None and links.setup.index < link.neighbour and round:
+        return  # both ask: it will answer us
+    link.asking, link.question = None, False
+    if link.starts != NEVER:  # it has given us up, and we have not noticed
+        link.start_again()
+    link.start_from(links.round + 1)
+    link.post(wire.Heartbeat(round=link.starts, request=START))
+    if round == 0:
+        body = links.model()
+        link.post(wire.Data(link.starts, STATE, body, wire.body_checksum(body)))
+    links.met.unpark_all()
+    links.tell("rejoined", link, f"from round {link.starts}")
+
+
+def be_counted_on(links: Links, link: Link, round: int) -> None:
+    """Take note from which round on a neighbour counts on us."""
+    if link.asking is None:
+        raise RemoteProtocolError("says from which round on it counts on us, unasked")
+    link.asking = None
+    link.reached = (round - 1, NEVER)
+    if not links.begun:
+        link.starts = round
+        return
+    link.start_from(max(round, links.round + 1), skip=True)
+    links.met.unpark_all()
+    links.tell("rejoined", link, f"from round {link.starts}")
 
 
 async def _gather(links: Links) -> None:

@@ -266,6 +266,27 @@ def test_stop_finishes_the_round_and_says_goodbye():
     assert 100 < max(rounds) < 1000
 
 
+@pytest.mark.parametrize("kind", ["sync", "async", "pairwise", "tokens"])
+def test_stop_ends_a_peer_that_waits_for_its_first_neighbours(kind):
+    setups, graph = setups_of(
+        schedule={"kind": kind}, algorithm={"name": "d-psgd" if kind != "pairwise" else "ad-psgd"}
+    )
+    peer = Peer(
+        setups[0], VirtualNetwork(VirtualWorld(graph, Conditions(), 1), 0), incarnation=1,
+        report=lambda record: None,
+    )  # fmt: skip
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.run)
+            await trio.sleep(5.0)
+            peer.stop()
+        return trio.current_time()
+
+    ended_s = trio.run(main, clock=virtual.VirtualClock())
+    assert ended_s < 5.0 + 2 * setups[0].timing.stop_grace_s
+
+
 def test_reports_are_complete_and_in_order():
     setups, graph = setups_of(rounds=10)
     _, reports = play(setups, graph)

@@ -161,6 +161,42 @@ def test_two_neighbours_started_again_at_once():
     assert all(end.lost == () for end in run.ends.values())
 
 
+@pytest.mark.parametrize(("graph", "peers", "victim"), [("star", 6, 0), ("path", 2, 0)])
+@pytest.mark.parametrize("away_s", [0.1, 1.0])
+def test_who_has_no_other_neighbour_waits_for_one_that_is_back(graph, peers, victim, away_s):
+    """It takes a moment until both agree on a round; nobody is isolated meanwhile."""
+
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        run.kill(victim)
+        await trio.sleep(away_s)
+        run.start(nursery, victim)
+
+    run = Run(graph, peers).play(script)
+    assert {end.rounds for end in run.ends.values()} == {500}
+    assert all(end.lost == () for end in run.ends.values())
+
+
+@pytest.mark.parametrize("victims", [(1, 0), (0, 2), (1, 2)])
+@pytest.mark.parametrize("apart_s", [0.0, 0.05, 1.0])
+def test_two_that_are_new_agree_with_each_other_too(victims, apart_s):
+    """They begin in rounds that differ, and neither waits for the other to speak first."""
+
+    async def script(run, nursery):
+        await trio.sleep(1.0)
+        for victim in victims:
+            run.kill(victim)
+        await trio.sleep(0.3)
+        for victim in victims:
+            run.start(nursery, victim)
+            await trio.sleep(apart_s)
+
+    run = Run("ring", 3).play(script)
+    assert {end.rounds for end in run.ends.values()} == {500}
+    assert all(end.lost == () for end in run.ends.values())
+    assert run.world.clock.now < 30
+
+
 def test_many_are_killed_again_and_again():
     async def script(run, nursery):
         for step in range(12):
