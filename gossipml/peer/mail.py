@@ -62,6 +62,11 @@ class NewestLink(LooseLink):
         if round > self.newest_round:
             self.newest, self.newest_round, self.age = body, round, 0
 
+    def attach(self, session: Session) -> None:
+        if self.incarnation not in (None, session.incarnation):  # it counts from 0 again
+            self.newest, self.newest_round = b"", -1
+        super().attach(session)
+
     def post(self, event: wire.Event) -> None:
         if isinstance(event, wire.Data) and self.session is not None:
             _take_data(self.session.outbox)  # not out yet, and out of date
@@ -78,9 +83,11 @@ class ShareLink(LooseLink):
     waiting: wire.Data | None = None  # for a connection
 
     def keep(self, round: int, request: int, body: bytes) -> None:
-        share = np.frombuffer(body, np.dtype(self.dtype).newbyteorder("<"))
-        if share.size != self.size:
-            raise RemoteProtocolError(f"DATA of {share.size} numbers, expected {self.size}")
+        kind = np.dtype(self.dtype).newbyteorder("<")
+        if len(body) != self.size * kind.itemsize:
+            expected = self.size * kind.itemsize
+            raise RemoteProtocolError(f"DATA of {len(body)} bytes, expected {expected}")
+        share = np.frombuffer(body, kind)
         self.total = share.astype(self.dtype) if self.total is None else self.total + share
 
     def take_total(self) -> Array | None:

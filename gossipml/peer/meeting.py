@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gossipml.algorithms import Request
     from gossipml.peer.link import Turn
+    from gossipml.peer.session import Session
 
     Array = NDArray[Any]
 
@@ -46,6 +47,15 @@ class MeetingLink(LooseLink):
             raise RemoteProtocolError(f"{MOST} asks wait; a peer asks and waits for the answer")
         else:
             self.asks.append((round, body))
+
+    def attach(self, session: Session) -> None:
+        self.asks.clear()  # who asked over the connection before has gone on without an answer
+        super().attach(session)
+
+    def detach(self, session: Session) -> bool:
+        if self.session is session:
+            self.asks.clear()
+        return super().detach(session)
 
 
 class Meetings(Loose):

@@ -138,6 +138,8 @@ class Peer:
             if begin:
                 self.state = setup.algorithm.start(x, len(links.links))
                 neighbourhood.missed = True
+            if begin == setup.rounds:  # the others have come to the end
+                await self._evaluate(links, begin)
         if not begin:
             await self._evaluate(links, 0)
         for t in range(begin, setup.rounds):

@@ -44,7 +44,7 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
         for link in ahead:
             while link.offer is None and link.open:
                 await link.changed.park()
-    round, x = _farthest(ahead, x0)
+    round, x = _farthest(ahead, x0, links.setup.rounds)
     links.round, links.begun = round, True
     for link in links.links.values():
         if link.offer is not None:
@@ -88,6 +88,8 @@ def be_counted_on(links: Links, link: Link, round: int) -> None:
     """Take note from which round on a neighbour counts on us."""
     if link.asking is None:
         raise RemoteProtocolError("says from which round on it counts on us, unasked")
+    if not 0 < round <= links.setup.rounds + 1:  # one that has finished says its last and one
+        raise RemoteProtocolError(f"counts on us from round {round} of {links.setup.rounds}")
     link.asking = None
     link.reached = (round - 1, NEVER)
     if not links.begun:
@@ -106,15 +108,16 @@ async def _gather(links: Links) -> None:
                 await link.changed.park()
 
 
-def _farthest(ahead: list[Link], x0: Array) -> tuple[int, Array]:
+def _farthest(ahead: list[Link], x0: Array, rounds: int) -> tuple[int, Array]:
     """Return the latest round that was offered with a model that is one, and that model."""
     found = 0, x0
     for link in ahead:
         if link.offer is None:
             continue
         round, body = link.offer
-        if len(body) != x0.nbytes:
+        if len(body) != x0.nbytes or round > rounds + 1:
             continue
+        round = min(round, rounds)
         x = np.frombuffer(body, x0.dtype.newbyteorder("<")).astype(x0.dtype)
         if np.isfinite(x).all() and round > found[0]:
             found = round, x

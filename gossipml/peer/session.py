@@ -72,6 +72,7 @@ class Session:
         self.written = False  # our goodbye is out, so nothing more will be sent
         self._scope = trio.CancelScope()
         self._writing = trio.CancelScope()
+        self._has_asked = False  # the neighbour, to be counted on
         self._midway = False  # a frame has gone out in part
 
     async def run(self) -> str:
@@ -133,6 +134,9 @@ class Session:
                 self.connection.release(event)
                 link.announce()
             case wire.Heartbeat() if event.request == JOIN:
+                if self._has_asked:  # each question may be answered by a whole model
+                    raise RemoteProtocolError("asks to be counted on twice over one connection")
+                self._has_asked = True
                 self.asked(event.round)
             case wire.Heartbeat() if event.request == START:
                 self.told(event.round)

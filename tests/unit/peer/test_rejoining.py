@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import trio
 
-from gossipml import assembly
+from gossipml import assembly, wire
 from gossipml.engines.determinism import deterministic_scheduling
 from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
+from gossipml.peer.link import STATE
+from gossipml.peer.meeting import ASK, MeetingLink
 from gossipml.peer.peer import Peer
 from gossipml.peer.reports import Evaluation, Event
 
@@ -256,3 +261,120 @@ def test_methods_that_remember_their_neighbours_take_nobody_back():
     run = Run(rounds=200, algorithm={"name": "gradient-tracking", "lr": 0.02}).play(script)
     assert "no neighbour accepts" in str(run.ends[2].exceptions)
     assert {end.rounds for i, end in run.ends.items() if i != 2} == {200}
+
+
+class Foe:
+    """A neighbour that says hello as peer 1 and then what it likes."""
+
+    def __init__(self, run, *, round=0):
+        self.run, self.round, self.heard = run, round, []
+
+    async def attack(self, frames):
+        setup = self.run.parts.setups(self.run.experiment)[1]
+        stream = await VirtualNetwork(self.run.world, 1).dial(0)
+        connection = wire.Connection(setup.max_body)
+        hello = wire.Hello(
+            run=setup.agreement.run, peer="1", to="0", topology=setup.agreement.topology,
+            parameters=setup.x0.size, dtype=setup.x0.dtype.name,
+            algorithm=setup.agreement.algorithm, round=self.round, incarnation=99,
+        )  # fmt: skip
+        await stream.send(connection.send(hello))
+        while not connection.accepted:
+            if connection.bytes_received(await stream.receive_into(connection.receive_buffer())):
+                connection.accept()
+        for frame in frames:
+            await stream.send(connection.send(frame))
+        with trio.move_on_after(3.0):
+            while wire.Eof() not in self.heard:
+                count = await stream.receive_into(connection.receive_buffer())
+                for event in connection.bytes_received(count):
+                    self.heard.append(event)
+                    if isinstance(event, wire.Data):
+                        connection.release(event)
+        stream.close()
+
+
+def models_of(heard):
+    return [event for event in heard if isinstance(event, wire.Data) and event.request == STATE]
+
+
+def data(round, request, body):
+    return wire.Data(round, request, body, wire.body_checksum(body))
+
+
+async def meet(run, nursery, foe, frames):
+    await trio.sleep(0.1)
+    await foe.attack(frames)
+
+
+def test_a_question_is_answered_once_over_a_connection():
+    """Each answer may hold a whole model, so a flood of questions would fill the memory."""
+    run = Run("path", 2, rounds=5)
+    foe = Foe(run)
+
+    async def script(run, nursery):
+        await meet(run, nursery, foe, [wire.Heartbeat(round=0, request=2)] * 50)
+
+    script.late = (1,)
+    run.play(script)
+    assert len(models_of(foe.heard)) <= 1
+    assert len(run.events("rejoined", 0)) <= 1
+    assert [e.message for e in foe.heard if isinstance(e, wire.Error)] == [
+        "asks to be counted on twice over one connection"
+    ]
+
+
+def test_no_round_beyond_the_last_is_begun():
+    """A neighbour that names one cannot make a peer that was started again end at once."""
+    run = Run("path", 2, rounds=50)
+    foe = Foe(run, round=20)
+    body = bytes(run.parts.setups(run.experiment)[0].x0.nbytes)
+
+    async def script(run, nursery):
+        await meet(run, nursery, foe, [data(2**32 - 2, STATE, body)])
+
+    script.late = (1,)
+    run.play(script)
+    assert "mixed with nobody" in str(run.ends[0].exceptions)
+
+
+@pytest.mark.parametrize("size", [0, 3, 60])
+def test_a_share_of_the_wrong_size_costs_one_connection(size):
+    run = Run("path", 2, rounds=20, schedule={"kind": "push"}, algorithm={"name": "sgp"})
+    foe = Foe(run)
+
+    async def script(run, nursery):
+        await meet(run, nursery, foe, [data(0, 0, bytes(size))])
+
+    script.late = (1,)
+    run.play(script)
+    assert [e.message for e in foe.heard if isinstance(e, wire.Error)] == [
+        f"DATA of {size} bytes, expected 64"
+    ]
+
+
+def test_async_peers_hear_one_that_was_started_again():
+    """Its rounds begin at 0 again, which must not make its messages look old."""
+    run = Run("path", 2, rounds=200, schedule={"kind": "async"})
+
+    async def script(run, nursery):
+        await trio.sleep(10.0)
+        run.kill(1)
+        await trio.sleep(0.5)
+        run.start(nursery, 1)
+        await trio.sleep(3.0)
+        (link,) = run.peers[0].links.links.values()
+        assert 0 < link.newest_round < 60
+        assert link.age < 20
+
+    run.play(script)
+
+
+def test_a_question_of_a_connection_that_broke_is_not_answered():
+    """Who asked has gone on alone; an answer would make the mean jump."""
+    link = MeetingLink(1, "1")
+    session = SimpleNamespace(incarnation=1, outbox=deque(), close=lambda: None)
+    link.attach(session)
+    link.keep(3, ASK, b"model")
+    link.detach(session)
+    assert not link.asks
