@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,7 @@ def resume(
             f'{run}: schedule.kind is {experiment.schedule.kind!r}, expected "sync" to resume'
         )
     parts = assembly.build_parts(experiment)
-    begin = go_back(recording, parts.network.topology.ids)
+    begin = go_back(recording, parts.network.topology.ids, partial(parts.setups, experiment))
     round = None if begin is None else next(iter(begin.values())).round
     with Stopper() as stopper:
         return _run(
@@ -312,6 +313,7 @@ def _run_processes(
             report=recording.hear,
             restarts=restarts,
             noted=lambda: stopper.signal,
+            held=recording.lock.descriptors if recording.lock else (),
         ).run()
     finally:
         for sock in listeners:

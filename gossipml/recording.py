@@ -10,6 +10,7 @@ from gossipml.errors import ConfigError, GossipError
 from gossipml.experiment import load_experiment
 from gossipml.observe.checkpoints import Checkpoints
 from gossipml.observe.history import History
+from gossipml.observe.lock import Lock
 from gossipml.observe.reading import read_run
 from gossipml.observe.runfolder import CHECKPOINTS, EXPERIMENT, RunFolder
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Listener: TypeAlias = Callable[[Report], None]
 
+ORPHANS_S = 5.0  # a peer whose supervisor was killed is gone by then
 STACK = "stack"
 """Name of the checkpoint of all peers at once."""
 
@@ -68,6 +70,7 @@ class Recording:
         self.experiment = experiment
         self.history = History()
         self.folder: RunFolder | None = None
+        self.lock: Lock | None = None
         self._listen = listen
         self._until_now = self.history
         if out is not None:
@@ -75,6 +78,7 @@ class Recording:
         elif runs is not None:
             self.folder = RunFolder.create(Path(runs), name or experiment.name)
         if self.folder is not None:
+            self.lock = Lock(self.folder.path)
             self.folder.write_experiment(experiment.to_toml())
             start = datetime.now(UTC)
             self.folder.write_manifest({"seed": experiment.seed, "engine": engine, "start": start})
@@ -86,8 +90,20 @@ class Recording:
         Raises
         ------
         ConfigError
-            It is no run folder, is that of another engine, or its run came to its end.
+            It is no run folder, is that of another engine, or its run goes on or came to its end.
         """
+        lock = Lock(path, ORPHANS_S) if path.is_dir() else None
+        try:
+            recording = cls._reopened(path, engine, listen)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        recording.lock = lock
+        return recording
+
+    @classmethod
+    def _reopened(cls, path: Path, engine: str, listen: Listener) -> Self:
         run = read_run(path)
         found = run.manifest.get("engine")
         if found != engine:
@@ -177,13 +193,21 @@ class Recording:
             self.folder.write_manifest({"stop": datetime.now(UTC), "exit": status})
             self.folder.write_consensus(self.history)
         self.folder.close()
+        if self.lock is not None:
+            self.lock.release()
 
 
-def go_back(recording: Recording, peers: Sequence[str]) -> Mapping[str, PeerCheckpoint] | None:
-    """Go back to the newest round that all peers can go on from; None is the start."""
+def go_back(
+    recording: Recording, peers: Sequence[str], check: Callable[..., object]
+) -> Mapping[str, PeerCheckpoint] | None:
+    """Go back to the newest round that all peers can go on from; None is the start.
+
+    ``check(begin=…)`` refuses checkpoints before anything is given up for them.
+    """
     checkpoints = recording.checkpoints
     assert checkpoints is not None
     found = checkpoints.newest_common(peers)
+    check(begin=found or None)
     round = next(iter(found.values())).round if found else 0
     checkpoints.cut_back(round)
     recording.go_back(round if found else -1)

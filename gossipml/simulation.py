@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -206,7 +207,7 @@ def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = s
             stack = recording.stack()
             recording.go_back(stack.round)
             return _play_stacked(given, parts, recording, progress=progress, checkpoint=stack)
-        begin = go_back(recording, parts.network.topology.ids)
+        begin = go_back(recording, parts.network.topology.ids, partial(parts.setups, given))
         return _play_virtual(
             given, parts, recording, allow_isolation=False, progress=progress, begin=begin
         )

@@ -63,6 +63,8 @@ class Supervisor:
         How often, in all, peers whose process died are started again.
     noted : callable, optional
         Returns the signal that came before signals are listened to here, if one did.
+    held : sequence of int
+        Descriptors that stay open until the last peer is gone.
     """
 
     ids: Sequence[str]
@@ -72,6 +74,7 @@ class Supervisor:
     report: Callable[[Report], None]
     restarts: int = 0
     noted: Callable[[], int | None] = lambda: None
+    held: Sequence[int] = ()
     ends: Ends = field(default_factory=Ends)
     _processes: list[trio.Process] = field(default_factory=list)
 
@@ -116,7 +119,7 @@ class Supervisor:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                pass_fds=[listener.fileno()],
+                pass_fds=[listener.fileno(), *self.held],
                 start_new_session=True,  # a terminal's Ctrl-C reaches us, and we tell the peers
                 env={**os.environ, **ONE_THREAD},
             )

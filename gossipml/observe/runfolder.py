@@ -199,7 +199,10 @@ class RunFolder:
         decoder = msgspec.json.Decoder(MetricsLine)
         lines = (self.path / METRICS).read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
-        kept = b"".join(line for line in whole if decoder.decode(line).round <= round)
+        try:
+            kept = b"".join(line for line in whole if decoder.decode(line).round <= round)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+            raise ConfigError(f"{self.path / METRICS} is damaged: {e}") from None
         write_whole(self.path / METRICS, lambda f: f.write(kept))
         write_whole(self.path / EVENTS, lambda f: f.write(b""))
 

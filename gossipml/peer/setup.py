@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from gossipml.aggregation import Aggregator, Mean
 from gossipml.compression import Compressor, Identity
+from gossipml.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gossipml.algorithms import Algorithm, Problem, State
     from gossipml.peer.checkpoint import Checkpoint
     from gossipml.peer.pace import OwnPace
@@ -78,6 +81,22 @@ class PeerSetup:
     checkpoint_every: int = 0  # rounds; 0: never
     begin: Checkpoint | None = None  # None: from the start
 
+    def __post_init__(self) -> None:
+        if self.begin is None:
+            return
+        start = self.algorithm.start(self.x0, len(self.schedule.neighbours(self.index)))
+        found, expected = _shapes(self.begin.state), _shapes(start.arrays())
+        if found != expected:
+            raise CheckpointError(
+                f"checkpoint of peer {self.id!r}: found {_told(found, expected)}, "
+                f"expected {_told(expected, found)}: the experiment has changed since"
+            )
+        if self.begin.round > self.rounds:
+            raise CheckpointError(
+                f"checkpoint of peer {self.id!r}: found round {self.begin.round}, "
+                f"expected at most rounds = {self.rounds}: the experiment has changed since"
+            )
+
     @property
     def id(self) -> str:
         """This peer's id as the topology file writes it."""
@@ -94,6 +113,15 @@ class PeerSetup:
         """The largest DATA body, in bytes: one that was started again is handed a whole model."""
         whole = self.x0.nbytes if self.algorithm.facts.tolerates_loss else 0
         return max(self.max_message, whole)
+
+
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, str]:
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+
+
+def _told(shapes: dict[str, str], others: dict[str, str]) -> str:
+    differing = [f"{k} {v}" for k, v in sorted(shapes.items()) if others.get(k) != v]
+    return ", ".join(differing) or "nothing besides"
 
 
 @dataclass(frozen=True, kw_only=True)

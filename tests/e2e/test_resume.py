@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 import gossipml
-from gossipml import deployment, simulation
-from gossipml.errors import ConfigError
-from gossipml.experiment import load_experiment
+from gossipml import deployment, recording, simulation
+from gossipml.errors import CheckpointError, ConfigError
+from gossipml.experiment import experiment_from, load_experiment
 from gossipml.observe.reading import read_run
 
 DIGITS = Path(__file__).parents[2] / "sims" / "digits-ring.toml"
@@ -118,3 +118,61 @@ def test_what_cannot_go_on(tmp_path):
     assert said.returncode == 2
     assert said.stderr.count("\n") == 1
     assert "--resume: found beside FILE" in said.stderr
+
+
+SMALL = {
+    "rounds": 30, "evaluate_every": 10, "checkpoint_every": 10, "baselines": False,
+    "topology": {"graph": "ring", "peers": 3}, "data": {"source": "iris"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A folder of a virtual run without its end."""
+    folder = tmp_path / "run"
+    simulation.simulate(experiment_from(SMALL), out=folder)
+    (folder / "summary.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rounds = 30", "rounds = 15", "found round 30, expected at most rounds = 15"),
+        ('"d-psgd"', '"gradient-tracking"', "found nothing besides, expected g float32"),
+        ('"softmax"', '"mlp"', r"found x float32\[15\], expected x float32"),
+        ('"float32"', '"float64"', r"found x float32\[15\], expected x float64\[15\]"),
+    ],
+)
+def test_checkpoints_of_another_experiment_are_refused(stopped, old, new, message):
+    """Before anything is given up for them."""
+    file = stopped / "experiment.toml"
+    file.write_text(file.read_text().replace(old, new))
+    before = {path: path.read_bytes() for path in stopped.glob("checkpoints/*")}
+    assert before
+    with pytest.raises(CheckpointError, match=message):
+        simulation.resume(stopped)
+    assert {path: path.read_bytes() for path in stopped.glob("checkpoints/*")} == before
+
+
+def test_a_run_that_goes_on_is_not_resumed(stopped, monkeypatch):
+    """Two that wrote one folder would lose what both record; a killed run is free at once."""
+    monkeypatch.setattr(recording, "ORPHANS_S", 0.2)
+    code = "import sys, pathlib, time; from gossipml.observe.lock import Lock; " \
+        "lock = Lock(pathlib.Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(stopped)], stdout=subprocess.PIPE, text=True
+    )
+    process.stdout.readline()
+    with pytest.raises(ConfigError, match="its run is still going on"):
+        simulation.resume(stopped)
+    process.kill()
+    process.communicate(timeout=10)
+    assert simulation.resume(stopped).summary.rounds == 30
+
+
+def test_damaged_metrics_are_one_line(stopped):
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write("garbage\n")
+    with pytest.raises(ConfigError, match=r"metrics.jsonl is damaged"):
+        simulation.resume(stopped)

@@ -27,7 +27,6 @@ class Team:
     def __init__(self, size: int) -> None:
         self.size = size
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._done: SimpleQueue[None] = SimpleQueue()
         self._helpers = [
             threading.Thread(target=self._help, name=f"stacked-{k}", daemon=True)
             for k in range(1, size)
@@ -40,6 +39,7 @@ class Team:
         todo = list(items)
         results: list[Any] = [None] * len(todo)
         errors: dict[int, BaseException] = {}
+        done: SimpleQueue[None] = SimpleQueue()  # of its own: an interrupt may leave some there
         left = iter(range(len(todo)))  # the next number is taken in one step of the interpreter
 
         def job() -> None:
@@ -51,12 +51,16 @@ class Team:
                         errors[k] = error
                         return
 
+        def help_out() -> None:
+            job()
+            done.put(None)
+
         helpers = min(len(self._helpers), len(todo) - 1)
         for _ in range(helpers):
-            self._jobs.put(job)
+            self._jobs.put(help_out)
         job()
         for _ in range(helpers):
-            self._done.get()
+            done.get()
         if errors:
             raise errors[min(errors)]
         return results
@@ -71,4 +75,3 @@ class Team:
     def _help(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-            self._done.put(None)
