@@ -223,4 +223,7 @@ def _checkpoint(arrays: dict[str, NDArray[Any]], path: Path) -> Checkpoint:
     def part(prefix: str) -> dict[str, NDArray[Any]]:
         return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
 
-    return Checkpoint(round=int(arrays["round"]), state=part("state."), counts=part("count."))
+    try:
+        return Checkpoint(round=arrays["round"].item(), state=part("state."), counts=part("count."))
+    except ValueError as error:
+        raise ConfigError(f"{path}: its checkpoint has a round that is none: {error}") from None

@@ -158,8 +158,10 @@ def test_checkpoints_of_another_experiment_are_refused(stopped, old, new, messag
 def test_a_run_that_goes_on_is_not_resumed(stopped, monkeypatch):
     """Two that wrote one folder would lose what both record; a killed run is free at once."""
     monkeypatch.setattr(recording, "ORPHANS_S", 0.2)
-    code = "import sys, pathlib, time; from gossipml.observe.lock import Lock; " \
+    code = (
+        "import sys, pathlib, time; from gossipml.observe.lock import Lock; "
         "lock = Lock(pathlib.Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(stopped)], stdout=subprocess.PIPE, text=True
     )
@@ -176,3 +178,25 @@ def test_damaged_metrics_are_one_line(stopped):
         file.write("garbage\n")
     with pytest.raises(ConfigError, match=r"metrics.jsonl is damaged"):
         simulation.resume(stopped)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rounds = 30", "rounds = 15", "found round 20, expected at most rounds = 15"),
+        ("peers = 3", "peers = 5", "expected x float32 of 5 peers with 15 numbers"),
+        ('"d-psgd"', '"gradient-tracking"', "found no y"),
+        ('"float32"', '"float64"', "expected x float64 of 3 peers"),
+    ],
+)
+def test_a_stack_of_another_experiment_is_refused(tmp_path, old, new, message):
+    folder = tmp_path / "run"
+    simulation.simulate(experiment_from(SMALL), engine="stacked", out=folder)
+    (folder / "summary.json").unlink()
+    file = folder / "experiment.toml"
+    text = file.read_text()
+    file.write_text(text.replace(old, new))
+    with pytest.raises(CheckpointError, match=message):
+        simulation.resume(folder)
+    file.write_text(text)
+    assert simulation.resume(folder).summary.rounds == 30

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gossipml.aggregation import Aggregator, Mean
 from gossipml.algorithms import BlockProblem, Problem
 from gossipml.compression import Compressor, Identity
+from gossipml.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,6 +137,24 @@ class Checkpoint:
     round: int  # rounds completed
     state: Mapping[str, Array]  # what the method remembers, with all peers' rows
     counts: Mapping[str, Array]  # what was sent and computed so far
+
+    def check(self, setup: StackSetup) -> None:
+        """Raise CheckpointError if it is of another experiment."""
+        if self.round > setup.rounds:
+            raise _changed(f"round {self.round}", f"at most rounds = {setup.rounds}")
+        for name, one in setup.algorithm.start(setup.x0, 1).arrays().items():
+            rows = self.state.get(name)
+            expected = f"{name} {one.dtype} of {setup.n} peers with {one.shape[-1]} numbers"
+            if rows is None:
+                raise _changed(f"no {name}", expected)
+            if (rows.dtype, len(rows), rows.shape[-1]) != (one.dtype, setup.n, one.shape[-1]):
+                raise _changed(f"{name} {rows.dtype}{list(rows.shape)}", expected)
+
+
+def _changed(found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint: found {found}, expected {expected}: the experiment has changed since"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,8 @@ class Stack(ABC):
     def __init__(
         self, setup: StackSetup, *, resume: Checkpoint | None = None, threads: int | None = None
     ) -> None:
+        if resume is not None:
+            resume.check(setup)
         keep_freed_memory()
         self.setup = setup
         self.threads = threads or default_threads()
