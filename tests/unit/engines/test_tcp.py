@@ -133,15 +133,22 @@ async def test_nobody_there_is_an_oserror():
         await network.dial(0)
 
 
-async def test_long_work_moves_to_a_thread_and_short_work_stays():
+async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     import threading
-    import time
+
+    now = 0.0
+
+    class Clock:
+        perf_counter = staticmethod(lambda: now)
+
+    monkeypatch.setattr("gossipml.engines.tcp.time", Clock)  # how busy the machine is decides not
 
     with bind("127.0.0.1", 0) as sock:
         network = TcpNetwork(sock, [])
 
     def nap(seconds):
-        time.sleep(seconds)
+        nonlocal now
+        now += seconds
         return threading.get_ident()
 
     here = threading.get_ident()
