@@ -18,6 +18,7 @@ import msgspec
 
 from gossipml.engines.virtual import Conditions
 from gossipml.errors import ConfigError, nearest
+from gossipml.faults import Fault  # noqa: TC001 - msgspec reads it when it runs
 from gossipml.overrides import is_path, override, resolve_paths
 from gossipml.peer.setup import Timing
 from gossipml.topology import SCHEDULES, brings_graph, canonical
@@ -145,6 +146,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     aggregation: AggregationSection = AggregationSection()
     network: Conditions = Conditions()
     peer: Timing = Timing()
+    faults: tuple[Fault, ...] = ()  # virtual and tcp
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -331,10 +333,16 @@ def _flatten(parts: dict[str, Any]) -> dict[str, Any]:
     for key, value in parts.items():
         if isinstance(value, dict):
             options = value.pop("options", {}) if key in OPEN_SECTIONS else {}
-            flat[key] = {k: v for k, v in {**value, **options}.items() if v is not None}
+            flat[key] = _set({**value, **options})
+        elif isinstance(value, list | tuple):  # [[faults]]
+            flat[key] = [_set(one) for one in value]
         elif value is not None:
             flat[key] = value
     return flat
+
+
+def _set(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def _canonical(value: Any) -> str:
