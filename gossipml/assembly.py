@@ -16,6 +16,7 @@ from gossipml.aggregation import AGGREGATORS
 from gossipml.algorithms import Algorithm, Problem
 from gossipml.composition import Network, composed
 from gossipml.errors import ConfigError, nearest
+from gossipml.faults import Plan
 from gossipml.methods import build_algorithm, compressor_on_the_wire, registered
 from gossipml.models import Model, make_model
 from gossipml.peer.account import Account
@@ -44,6 +45,18 @@ class Parts:
     model: Model
     algorithm: Algorithm
 
+    def plan(self, experiment: Experiment) -> Plan:
+        """Return the experiment's faults on its topology.
+
+        Raises
+        ------
+        ConfigError
+            One names a peer or a link that is not there.
+        """
+        schedule = self.network.schedule
+        ids = self.network.topology.ids
+        return Plan(experiment.faults, ids, schedule.neighbours, experiment.seed)
+
     def setups(
         self,
         experiment: Experiment,
@@ -60,6 +73,7 @@ class Parts:
         ConfigError
             The parts do not go together, with the reason.
         """
+        self.plan(experiment)  # refuses what is not there
         algorithm = composed(self.algorithm, self.network)
         pace = _own_pace(experiment)
         if pace is not None:
@@ -118,6 +132,11 @@ class Parts:
         """
         from gossipml.engines.stacked import StackSetup  # needs scipy, which a lone peer does not
 
+        if experiment.faults:
+            raise ConfigError(
+                "faults: the stacked engine has neither processes nor connections that could "
+                "fail; use --engine virtual, or gossipml run"
+            )
         algorithm = composed(self.algorithm, self.network)
         aggregator = registered("aggregation.rule", experiment.aggregation.rule, AGGREGATORS)
         x0 = initial_point(experiment, self.model)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -18,7 +19,7 @@ import msgspec
 
 from gossipml.engines.virtual import Conditions
 from gossipml.errors import ConfigError, nearest
-from gossipml.faults import Fault  # noqa: TC001 - msgspec reads it when it runs
+from gossipml.faults import Fault
 from gossipml.overrides import is_path, override, resolve_paths
 from gossipml.peer.setup import Timing
 from gossipml.topology import SCHEDULES, brings_graph, canonical
@@ -273,6 +274,10 @@ def _check_keys(table: Mapping[str, Any], record: type[msgspec.Struct], path: st
                 raise ConfigError(f"{key}: found {value!r}, expected a table [{key}]")
             if key not in OPEN_SECTIONS:
                 _check_keys(value, kind, f"{key}.")
+        elif key == "faults" and isinstance(value, list):
+            for k, fault in enumerate(value):
+                if isinstance(fault, dict):
+                    _check_keys(fault, Fault, f"faults[{k}].")
 
 
 def _check_topology(topology: TopologySection) -> None:
@@ -297,8 +302,11 @@ def _explain(error: msgspec.ValidationError, table: Mapping[str, Any]) -> str:
     if not key:
         return text[:1].lower() + text[1:]
     found: Any = table
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
+    for part in _parts(key):
+        try:
+            found = found[part]
+        except (LookupError, TypeError):
+            found = None
     if not text.startswith(("Expected ", "Invalid ")):  # a check of the whole section
         return f"{key}: {text}"
     return f"{key}: found {found!r}, expected {_expected(_kind(key))}"
@@ -307,17 +315,28 @@ def _explain(error: msgspec.ValidationError, table: Mapping[str, Any]) -> str:
 def _kind(key: str) -> Any:
     """Return the declared type of a dotted key."""
     kind: Any = Experiment
-    for part in key.split("."):
-        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
+    for part in _parts(key):
+        if isinstance(part, int):  # in tuple[T, ...] or tuple[T, T]
+            kind = get_args(kind)[0]
+        else:
+            kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
     return kind
+
+
+def _parts(key: str) -> list[str | int]:
+    """Return the steps of ``faults[2].kind``: names, and places in lists."""
+    found = re.findall(r"[^.\[\]]+", key)
+    return [int(part) if part.isdigit() else part for part in found]
 
 
 def _expected(kind: Any) -> str:
     """Say in words what a key may hold."""
     if get_origin(kind) is Literal:
         return " or ".join(repr(choice) for choice in get_args(kind))
-    if get_origin(kind) is dict:
+    if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
         return "a table"
+    if get_origin(kind) is tuple:
+        return "a list" if ... in get_args(kind) else "a list of two"
     words = [_expected(choice) for choice in get_args(kind) if choice is not type(None)]
     return " or ".join(words) if words else str(kind.__name__)
 

@@ -59,6 +59,8 @@ class Peer:
     keep : callable, optional
         Called with a :class:`Checkpoint` and how many to keep, every ``checkpoint_every`` rounds;
         it may raise ``GossipError``, which is reported and costs no more than the checkpoint.
+    began : callable, optional
+        Called with the number of each round as it begins.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Peer:
         incarnation: int,
         report: Callable[[Report], None],
         keep: Callable[[Checkpoint, int], object] | None = None,
+        began: Callable[[int], object] = lambda round: None,
     ) -> None:
         self.setup, self.network, self.report, self.keep = setup, network, report, keep
+        self.began = began
         self.incarnation = incarnation
         self.stopping = False
         self.links: Links | None = None
@@ -233,6 +237,7 @@ class Peer:
 
     async def _round(self, neighbourhood: Neighbourhood, t: int, *, at: int | None = None) -> int:
         """Play a round; return how many requests it made."""
+        self.began(t if at is None else at)
         self.setup.problem.begin(t)
         algorithm = bound(self.setup.algorithm.at(t if at is None else at), self.setup.problem)
         if algorithm.facts.compresses:  # it knows the codes of what it made in this round

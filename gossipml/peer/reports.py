@@ -33,6 +33,7 @@ EventKind: TypeAlias = Literal[
     "failed",
     "restarted",  # its process died, and another takes its place
     "rejoined",  # an edge was taken up again in mid-run
+    "fault",  # something planned goes wrong, or is over
     "unkept",  # what should have been written could not be
 ]
 

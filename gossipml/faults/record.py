@@ -1,8 +1,4 @@
-"""What goes wrong on purpose: the ``[[faults]]`` of an experiment as typed records.
-
-A plan says what happens to which peers and links, from when on and for how long. The virtual
-engine carries it out in memory; over TCP the supervisor does, with signals and a proxy.
-"""
+"""One table of ``[[faults]]``: what happens to which peers and links, when and for how long."""
 
 from __future__ import annotations
 
@@ -30,6 +26,7 @@ FaultKind: TypeAlias = Literal[
 PROCESS_KINDS = ("crash", "restart", "pause", "slow")
 LINK_KINDS = ("black-hole", "reset", "loss", "delay", "duplication", "corruption")
 SHARE_KINDS = ("loss", "duplication", "corruption")
+AWAY_S = 0.5  # how long a restarted process is away, where the fault does not say
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,5 +84,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(f"factor is {self.factor}, expected 1 or more")
         if self.kind in PROCESS_KINDS and not self.peers:
             raise ValueError(f'"{self.kind}" needs peers = […]')
-        if self.kind == "partition" and not self.groups:
-            raise ValueError('"partition" needs groups = [[…], […]]')
+        if (self.kind == "partition") != bool(self.groups):
+            raise ValueError('groups = [[…], […]] and kind = "partition" go together')
+        if self.links and self.kind not in LINK_KINDS:
+            raise ValueError(f'"{self.kind}" takes no links')
+        if self.peers and self.kind == "partition":
+            raise ValueError('"partition" takes no peers, only groups')
+        if self.for_s is not None and self.kind in ("crash", "reset"):
+            raise ValueError(f'"{self.kind}" takes no for_s: it happens once')
