@@ -234,6 +234,7 @@ def _play_virtual(
         seed=given.seed,
         report=recording.hear,
         keep=None if recording.checkpoints is None else recording.checkpoints.write,
+        plan=parts.plan(given),
     )
     wall_s = time.perf_counter() - started
     finished = [

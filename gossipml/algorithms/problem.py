@@ -46,6 +46,12 @@ class Problem:
         self.gradients = 0  # computed so far
         self.speed = np.ones(1)
 
+    def anew(self) -> Problem:
+        """Return the same objective as it was before the first round."""
+        return Problem(
+            self.model, self.X, self.y, seed=self.seed, peer=self.peer, batch_size=self.batch_size
+        )
+
     def begin(self, round: int) -> None:
         """Start a round: its draws depend on nothing that came before."""
         self.round, self.draws = round, 0

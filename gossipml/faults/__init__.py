@@ -10,18 +10,18 @@ from gossipml.faults.course import Effect as Effect
 from gossipml.faults.course import Fate as Fate
 from gossipml.faults.course import Stage as Stage
 from gossipml.faults.plan import Plan as Plan
+from gossipml.faults.record import FRAME_KINDS as FRAME_KINDS
 from gossipml.faults.record import LINK_KINDS as LINK_KINDS
 from gossipml.faults.record import PROCESS_KINDS as PROCESS_KINDS
-from gossipml.faults.record import SHARE_KINDS as SHARE_KINDS
 from gossipml.faults.record import Fault as Fault
 from gossipml.faults.record import FaultKind as FaultKind
 from gossipml.faults.record import PeerId as PeerId
 from gossipml.faults.way import Way as Way
 
 __all__ = (
+    "FRAME_KINDS",
     "LINK_KINDS",
     "PROCESS_KINDS",
-    "SHARE_KINDS",
     "Course",
     "Effect",
     "Fate",

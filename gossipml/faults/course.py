@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import trio
 
 from gossipml import seeds
+from gossipml.faults.record import FRAME_KINDS
 from gossipml.wire import Kind
 
 if TYPE_CHECKING:
@@ -88,13 +89,16 @@ class Course:
     plan : Plan
     stage : Stage
         Is told what to do to processes and connections.
+    begin : int
+        The round that a run is resumed from: faults of earlier ones were in the run before.
     """
 
-    def __init__(self, plan: Plan, stage: Stage) -> None:
-        self.plan, self.stage = plan, stage
+    def __init__(self, plan: Plan, stage: Stage, *, begin: int = 0) -> None:
+        self.plan, self.stage, self.begin = plan, stage, begin
         self.effects = [Effect() for _ in plan.faults]
         self._active: list[int] = []  # kinds that last, ascending
         self._pausing: dict[int, set[int]] = defaultdict(set)  # by peer: the faults that do
+        self.away = 0  # restarts whose processes have not been started again yet
         self._frames: Counter[tuple[int, int, int]] = Counter()  # by fault, sender and receiver
         self._round = 0  # the latest that a peer has begun
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -119,20 +123,21 @@ class Course:
         """Take note that a peer begins a round: faults may wait for it."""
         self._round = max(self._round, round)
         for k, fault in enumerate(self.plan.faults):
-            waits = fault.at_round is not None and self.effects[k].began_s is None
-            if waits and round >= (fault.at_round or 0) and self.plan.concerns(k, peer):
+            at = fault.at_round
+            if at is None or not self.begin <= at <= round or self.effects[k].began_s is not None:
+                continue
+            if self.plan.concerns(k, peer):
                 self._begin(k, peer)
 
     # --- what links ask ----------------------------------------------------------------
 
     def cuts(self, sender: int, receiver: int) -> bool:
-        """Return whether nothing arrives now from one at the other, and count what does not."""
-        cutting = [
-            k
-            for k in self._active
-            if self.plan.faults[k].kind in ("partition", "black-hole")
-            and self.plan.hits(k, sender, receiver)
-        ]
+        """Return whether nothing arrives now from one at the other."""
+        return bool(self._cutting(sender, receiver))
+
+    def withholds(self, sender: int, receiver: int) -> bool:
+        """Return whether what would arrive now does not, and count it."""
+        cutting = self._cutting(sender, receiver)
         for k in cutting:
             self.effects[k].count += 1
         return bool(cutting)
@@ -145,7 +150,7 @@ class Course:
         copies, bits, delay_s = 1, [], 0.0
         for k in self._active:
             fault = self.plan.faults[k]
-            if fault.kind not in ("loss", "duplication", "corruption", "delay"):
+            if fault.kind not in FRAME_KINDS:
                 continue
             if fault.kind in ("loss", "duplication") and kind is not Kind.DATA:
                 continue
@@ -189,6 +194,7 @@ class Course:
                 effect.count += stage.kill(i, f"its process was ended by faults[{k}]")
             effect.over_s = effect.began_s
             if fault.kind == "restart":
+                self.away += 1
                 self._later(self.plan.away_s(k), lambda: self._start(k))
             return
         if fault.kind == "reset":
@@ -214,6 +220,7 @@ class Course:
 
     def _start(self, k: int) -> None:
         self.effects[k].over_s = self._now
+        self.away -= 1
         for i in self.plan.peers(k):
             self.stage.start(i)
 
@@ -229,9 +236,9 @@ class Course:
 
     def _pause(self, k: int) -> None:
         for i in self.plan.peers(k):
-            if not self._pausing[i]:
-                self.stage.pause(i)
             self._pausing[i].add(k)
+            if len(self._pausing[i]) == 1:
+                self.stage.pause(i)
             self.effects[k].count += 1
 
     def _resume(self, k: int) -> None:
@@ -242,6 +249,11 @@ class Course:
                     self.stage.resume(i)
 
     # --- small parts -------------------------------------------------------------------
+
+    def _cutting(self, sender: int, receiver: int) -> list[int]:
+        cut = ("partition", "black-hole")
+        faults, hits = self.plan.faults, self.plan.hits
+        return [k for k in self._active if faults[k].kind in cut and hits(k, sender, receiver)]
 
     @property
     def _now(self) -> float:

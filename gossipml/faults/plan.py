@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossipml.errors import ConfigError
-from gossipml.faults.record import AWAY_S, PROCESS_KINDS
+from gossipml.faults.record import AWAY_S, FRAME_KINDS, PROCESS_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from gossipml.faults.record import Fault, FaultKind, PeerId
+    from gossipml.faults.record import Fault, PeerId
 
 
 class Plan:
@@ -48,9 +48,15 @@ class Plan:
         ]
         self._groups = [self._grouped(k, fault.groups) for k, fault in enumerate(faults)]
 
-    def has(self, *kinds: FaultKind) -> bool:
-        """Return whether a fault of one of these kinds is planned."""
-        return any(fault.kind in kinds for fault in self.faults)
+    @property
+    def about_frames(self) -> bool:
+        """Whether the fate of single frames is planned."""
+        return any(fault.kind in FRAME_KINDS for fault in self.faults)
+
+    @property
+    def about_pauses(self) -> bool:
+        """Whether processes are to stand still."""
+        return any(fault.kind in ("pause", "slow") for fault in self.faults)
 
     def peers(self, k: int) -> tuple[int, ...]:
         """Return whose processes fault k concerns, ascending; nobody's if it is about links."""

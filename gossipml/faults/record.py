@@ -25,7 +25,7 @@ FaultKind: TypeAlias = Literal[
 
 PROCESS_KINDS = ("crash", "restart", "pause", "slow")
 LINK_KINDS = ("black-hole", "reset", "loss", "delay", "duplication", "corruption")
-SHARE_KINDS = ("loss", "duplication", "corruption")
+FRAME_KINDS = ("loss", "delay", "duplication", "corruption")
 AWAY_S = 0.5  # how long a restarted process is away, where the fault does not say
 
 

@@ -10,9 +10,15 @@ import trio
 
 from gossipml import assembly, average, wire
 from gossipml.algorithms import DPSGD
-from gossipml.engines import virtual
 from gossipml.engines.determinism import deterministic_scheduling
-from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld, run_virtual
+from gossipml.engines.virtual import (
+    Conditions,
+    VirtualClock,
+    VirtualNetwork,
+    VirtualWorld,
+    run_virtual,
+    running,
+)
 from gossipml.errors import DivergedError, GossipError, IsolatedError, RefusedError
 from gossipml.experiment import experiment_from
 from gossipml.peer.links import Links
@@ -105,7 +111,7 @@ class Saboteur(VirtualWorld):
 def sabotage(monkeypatch):
     def apply(**faults):
         world = type("World", (Saboteur,), faults)
-        monkeypatch.setattr(virtual, "VirtualWorld", world)
+        monkeypatch.setattr(running, "VirtualWorld", world)
 
     return apply
 
@@ -234,11 +240,10 @@ def test_divergence_ends_the_peer_and_says_what_to_lower():
 
 def test_stop_finishes_the_round_and_says_goodbye():
     setups, graph = setups_of(rounds=10_000)
+    world = VirtualWorld(graph, Conditions(), 1)
     reports = []
 
     async def main():
-        world = VirtualWorld(graph, Conditions(), 1)
-        trio.lowlevel.current_clock().call_at = world.clock.call_at
         peers, ends = [], {}
 
         async def live(setup):
@@ -256,10 +261,8 @@ def test_stop_finishes_the_round_and_says_goodbye():
                 peer.stop()
         return ends
 
-    clock = virtual.VirtualClock()
-    with pytest.MonkeyPatch.context() as patch, deterministic_scheduling(1):
-        patch.setattr(virtual, "VirtualClock", lambda: clock)
-        ends = trio.run(main, clock=clock)
+    with deterministic_scheduling(1):
+        ends = trio.run(main, clock=world.clock)
     rounds = [end.rounds for end in ends.values()]
     assert all(end.stopped and not end.lost for end in ends.values())
     assert max(rounds) - min(rounds) <= 2  # neighbours are at most one round apart
@@ -283,7 +286,7 @@ def test_stop_ends_a_peer_that_waits_for_its_first_neighbours(kind):
             peer.stop()
         return trio.current_time()
 
-    ended_s = trio.run(main, clock=virtual.VirtualClock())
+    ended_s = trio.run(main, clock=VirtualClock())
     assert ended_s < 5.0 + 2 * setups[0].timing.stop_grace_s
 
 
