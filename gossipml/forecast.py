@@ -43,6 +43,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_round_max: int  # by the peer with most receivers
     bytes_total: int  # by all peers in the whole run, without heartbeats
     memory_per_peer: int
+    faults: list[str]
     warnings: list[str]
 
 
@@ -56,7 +57,7 @@ def forecast(experiment: Experiment) -> Forecast:
     """
     parts = assembly.build_parts(experiment)
     network, shards = parts.network, parts.shards
-    setups = parts.setups(experiment)
+    setups, plan = parts.setups(experiment), parts.plan(experiment)
     graph = network.topology
     facts = setups[0].algorithm.facts
     x0 = setups[0].x0
@@ -87,6 +88,7 @@ def forecast(experiment: Experiment) -> Forecast:
         bytes_per_round_max=int((headers + sends.max(axis=0) * payload).max()),
         bytes_total=round(experiment.rounds * (headers + sends.mean(axis=0) * payload).sum()),
         memory_per_peer=PROCESS_BYTES + int(degrees.max() * 2 + 6) * x0.nbytes,
+        faults=[f"{plan.words(k)}, {plan.when(k)}" for k in range(len(plan.faults))],
         warnings=_warnings(experiment, network, shards, _rounds(agreement)),
     )
 

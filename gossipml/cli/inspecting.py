@@ -117,6 +117,8 @@ def _print_forecast(found: Forecast) -> None:
         ("a peer holds", f"about {human_bytes(found.memory_per_peer)}"),
     ):  # fmt: skip
         print(f"{name:>13}  {value}")
+    for fault in found.faults:
+        print(f"        fault  {fault}")
     for warning in found.warnings:
         print(f"      warning  {warning}")
     if not found.warnings:

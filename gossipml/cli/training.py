@@ -265,4 +265,5 @@ def _lines(rounds: int, *, quiet: bool, verbose: bool) -> Callable[[Report], Non
 def _event_line(event: Event) -> None:
     about = f" peer {event.about}" if event.about else ""
     detail = f": {event.detail}" if event.detail else ""
-    talk(f"{event.t_s:8.2f} s peer {event.peer} {event.kind}{about}{detail}")
+    who = f"peer {event.peer} " if event.peer else ""  # nobody: a fault of links
+    talk(f"{event.t_s:8.2f} s {who}{event.kind}{about}{detail}")

@@ -79,6 +79,7 @@ class Effect:
     # Processes killed or paused, connections reset, frames lost, repeated, delayed or damaged,
     # messages and tries to connect withheld.
     count: int = 0
+    tried: int = 0  # frames of which a share is hit
 
 
 class Course:
@@ -158,6 +159,7 @@ class Course:
                 continue
             count = self._frames[k, sender, receiver]
             self._frames[k, sender, receiver] += 1
+            self.effects[k].tried += 1
             start = seeds.stream(self.plan.seed, "fault", k, sender, receiver, count)
             chance, where = seeds.uniforms(start, 2).tolist()
             if fault.kind != "delay" and chance >= fault.share:

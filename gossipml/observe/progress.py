@@ -128,6 +128,8 @@ class LiveTable:
             self._heard = True
             if self._live:
                 self._live.start()
+        if not report.peer:  # a fault of links
+            return
         row = self._rows.setdefault(report.peer, _Row())
         match report:
             case Evaluation():

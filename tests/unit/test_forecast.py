@@ -197,3 +197,16 @@ def test_what_cannot_run_is_refused():
         forecast(experiment(data={"source": "digit"}))
     with pytest.raises(GossipError, match="compression.name: unknown name"):
         forecast(experiment(compression={"name": "zip"}))
+
+
+def test_it_says_what_is_planned_to_go_wrong():
+    found = forecast(experiment(faults=[
+        {"kind": "restart", "peers": [1, 3], "at_round": 10},
+        {"kind": "partition", "groups": [[0, 1], [2, 3, 4]], "at_s": 1.5, "for_s": 2},
+        {"kind": "loss", "share": 0.05, "links": [[0, 1]], "at_s": 0},
+    ]))  # fmt: skip
+    assert found.faults == [
+        "restart of 1, 3, away for 0.5 s, at round 10",
+        "partition into 2 groups, at 1.5 s, for 2 s",
+        "loss of 0.05 on 0 → 1, at 0 s",
+    ]
