@@ -4,6 +4,7 @@ import ast
 import hashlib
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from gossipml.aggregation import AGGREGATORS
 from gossipml.cli.app import app
 from gossipml.compression import COMPRESSORS
 from gossipml.experiment import Experiment, load_experiment
+from gossipml.faults import Fault, FaultKind
 from gossipml.forecast import Forecast, forecast
 from gossipml.observe.ranking import Row, RunLine
 from gossipml.observe.summary import Summary
@@ -38,6 +40,7 @@ NAMES = {
     "lr_schedule": algorithms.LEARNING_RATES,
     "optimizer": algorithms.OPTIMIZERS,
     "compressor": COMPRESSORS,
+    "kind": get_args(FaultKind),
 }
 FILLED_IN = frozenset(
     {"features", "classes", "dtype", "seed", "path", "lr_schedule", "optimizer", "compress"}
@@ -65,6 +68,8 @@ def keys_of_the_experiment():
         for inner in msgspec.structs.fields(field.type):
             if inner.name != "options":
                 yield field.name, inner.name
+    for inner in msgspec.structs.fields(Fault):
+        yield "faults", inner.name
 
 
 @pytest.mark.parametrize(("section", "key"), list(keys_of_the_experiment()))
@@ -81,7 +86,7 @@ def test_every_key_is_in_its_section(section, key):
 )
 def test_every_name_has_its_row_and_options(heading, name):
     line = row(heading, name)
-    if heading == "weights":
+    if heading in ("weights", "kind"):
         return
     if heading == "graph":
         options = options_of(name)

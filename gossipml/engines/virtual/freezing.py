@@ -9,7 +9,7 @@ their coroutine, but promises nothing of who sets it; a test tells when that no 
 from __future__ import annotations
 
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
@@ -72,7 +72,7 @@ class Freezer(trio.abc.Instrument):
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         process = task.context.get(_PROCESS)
         if process is not None:
-            task.coro = _stepwise(process, task.coro)
+            task.coro = cast("Any", _stepwise(process, task.coro))
 
 
 class _Steps:

@@ -163,13 +163,16 @@ class VirtualNetwork:
 
     async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
         listeners = self.world.listeners
-        listeners[self.index], receive = channel = trio.open_memory_channel(math.inf)
+        backlog: trio.MemorySendChannel[ByteStream]
+        arriving: trio.MemoryReceiveChannel[ByteStream]
+        backlog, arriving = trio.open_memory_channel(math.inf)
+        listeners[self.index] = backlog
         try:
             async with trio.open_nursery() as nursery:
-                async for stream in receive:
+                async for stream in arriving:
                     nursery.start_soon(handle, stream)
         finally:
-            if listeners.get(self.index) is channel[0]:  # the next process of this peer has its own
+            if listeners.get(self.index) is backlog:  # the next process has its own
                 del listeners[self.index]
 
     async def dial(self, neighbour: int) -> ByteStream:

@@ -175,6 +175,16 @@ def test_a_round_is_that_of_a_peer_concerned():
     assert [effect.began_s for effect in course.effects] == [3, 1, 2]
 
 
+def test_faults_of_rounds_before_a_resumed_one_are_past():
+    async def main():
+        faults = [{"kind": "loss", "at_round": 5}, {"kind": "loss", "at_round": 20}]
+        course = Course(plan(*faults), Log(), begin=20)
+        course.began(0, 20)
+        return [effect.began_s is not None for effect in course.effects]
+
+    assert trio.run(main) == [False, True]
+
+
 def test_two_pauses_of_one_peer_are_one():
     log, _ = follow(plan(
         {"kind": "pause", "peers": [1], "at_s": 1, "for_s": 2},

@@ -73,6 +73,14 @@ def test_events_change_the_state(kind, evaluation):
     assert kind in "\n".join(drawn(table))
 
 
+def test_a_fault_of_links_is_nobodys_row(evaluation):
+    table = LiveTable(["a"], 10, console=console())
+    table.update(evaluation("a", 1))
+    before = drawn(table)
+    table.update(Event(peer="", t_s=1, kind="fault", round=1, detail="faults[0]: loss begins"))
+    assert drawn(table) == before
+
+
 def test_consensus_distance_waits_for_every_living_peer(evaluation):
     table = LiveTable(["a", "b", "c"], 10, console=console())
     table.update(evaluation("a", 1, sketch=sketch(np.array([1.0]))))
