@@ -135,6 +135,12 @@ def _warnings(
             f"some {network.weights} weights are negative: with messages that are late, as in "
             f"schedule.kind = {experiment.schedule.kind!r}, mixing may diverge; use metropolis"
         )
+    for k, fault in enumerate(experiment.faults):
+        if (fault.at_round or 0) >= experiment.rounds:
+            found.append(
+                f"faults[{k}] waits for round {fault.at_round}, the run's last is "
+                f"{experiment.rounds - 1}: it never begins"
+            )
     skew = shards.label_skew()
     constant = isinstance(algorithm.lr_schedule, Constant)
     known = ":" not in experiment.algorithm.name  # of a user's own method we know no theory

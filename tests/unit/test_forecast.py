@@ -210,3 +210,11 @@ def test_it_says_what_is_planned_to_go_wrong():
         "partition into 2 groups, at 1.5 s, for 2 s",
         "loss of 0.05 on 0 → 1, at 0 s",
     ]
+    assert not [warning for warning in found.warnings if "faults" in warning]
+
+
+def test_a_fault_that_never_begins_is_warned_of():
+    found = forecast(experiment(faults=[{"kind": "loss", "at_round": t} for t in (39, 40)]))
+    assert [w for w in found.warnings if w.startswith("faults")] == [
+        "faults[1] waits for round 40, the run's last is 39: it never begins"
+    ]
