@@ -116,6 +116,7 @@ class Parts:
                 allow_isolation=allow_isolation,
                 stop_diverged=experiment.stop_diverged,
                 pace=pace,
+                missed=experiment.schedule.missed,
                 checkpoint_every=experiment.checkpoint_every or 0,
                 begin=None if begin is None else begin[self.network.topology.ids[i]],
             )

@@ -93,6 +93,7 @@ class ScheduleSection(msgspec.Struct, frozen=True, kw_only=True):
     stragglers: float = 0.0  # share of the peers that are slow
     slowdown: float = 10.0  # how many times longer a straggler takes
     staleness: int = 20  # async: rounds that a neighbour's message counts for
+    missed: Literal["settle", "naive"] = "settle"  # what to do about messages that are missed
     account: Literal["proactive", "simple", "generalised", "randomised"] = "randomised"  # tokens
     capacity: int = 20  # tokens: that an account holds at most
     spend: int = 10  # tokens: with so many, a useful message is answered by one
@@ -188,6 +189,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         parts["algorithm"]["name"] = name = last_part(self.algorithm.name)
         if self.schedule.kind == "sync":  # a pace that nobody keeps makes no difference
             parts["schedule"] = {"kind": "sync"}
+            if self.schedule.missed != "settle":
+                parts["schedule"]["missed"] = self.schedule.missed
         keys = ("algorithm", "schedule", "compression", "aggregation")
         digest = hashlib.sha256(_canonical({key: parts[key] for key in keys}).encode()).hexdigest()
         options = " ".join(

@@ -121,6 +121,7 @@ class Facts:
     complete: bool = False  # needs W = 11ᵀ/n
     exact: bool = False  # reaches the optimum with a constant step on heterogeneous data
     tolerates_loss: bool = True  # a missed message costs accuracy, never correctness for good
+    settles: bool = True  # what a missed message changed may be taken back in a later round
     vectors: int = 1  # P-vectors sent to each neighbour a round
     requests: int = 1  # yields a round
     scalars: int = 0  # further numbers sent with them

@@ -25,7 +25,13 @@ class BEER(Compressing):
 
     name: ClassVar[str] = "beer"
     facts: ClassVar[Facts] = Facts(
-        symmetric=True, exact=True, tolerates_loss=False, vectors=2, static=True, compresses=True
+        symmetric=True,
+        exact=True,
+        tolerates_loss=False,
+        settles=False,
+        vectors=2,
+        static=True,
+        compresses=True,
     )
 
     def init(self, x0: Array) -> State:

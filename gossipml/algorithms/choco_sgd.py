@@ -37,7 +37,12 @@ class ChocoGossip(Compressing):
 
     name: ClassVar[str] = "choco-gossip"
     facts: ClassVar[Facts] = Facts(
-        symmetric=True, tolerates_loss=False, static=True, compresses=True, averages=True
+        symmetric=True,
+        tolerates_loss=False,
+        settles=False,
+        static=True,
+        compresses=True,
+        averages=True,
     )
 
     def init(self, x0: Array) -> State:

@@ -37,6 +37,7 @@ class LEAD(Compressing):
         symmetric=True,
         exact=True,
         tolerates_loss=False,
+        settles=False,
         static=True,
         compresses=True,
         unbiased=True,

@@ -8,15 +8,21 @@ nothing, as long as it comes back in time.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import trio
 
 from gossipml import wire
 from gossipml.errors import RemoteProtocolError
+from gossipml.peer.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
     from gossipml.peer.session import Session
 
 Turn: TypeAlias = tuple[int, int]
@@ -25,6 +31,7 @@ Turn: TypeAlias = tuple[int, int]
 BEFORE: Turn = (-1, 0)
 STATE = 2**32 - 1  # the request of a DATA frame that holds the sender's model
 NEVER = 2**32  # a round, or request, beyond all that a header can hold
+USED = 2**31  # and above, the request of a HEARTBEAT that says which messages were used
 KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
 
 
@@ -49,6 +56,15 @@ class Link:
     ahead: bool = False  # the neighbour was in mid-run when we met, and we had not begun
     question: bool = False  # it asked from which round on we count on it, before we had one
     offer: tuple[int, bytes] | None = None  # round from which it counts on us, and its model
+    strict: bool = True  # every message counts: nobody may go on without one
+    ledger: Ledger = field(default_factory=Ledger)  # what both ends used of each other
+    due: Turn = BEFORE  # the exchange that we are in
+    said: wire.Heartbeat | None = None  # which of its messages we used: said to settle accounts
+    account: wire.Heartbeat | None = None  # which of ours it used
+    passes: dict[int, int] = field(default_factory=dict)  # by request: rounds that lacked it
+    late: bool = False  # it was not there in time, and has said nothing since
+    usual: float = 0.0  # seconds that we waited for it lately
+    heard_s: float = float("-inf")  # when a message of it was last in time
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
@@ -80,10 +96,57 @@ class Link:
         if isinstance(event, wire.Bye):
             self.farewell = event
         elif isinstance(event, wire.Data):
+            missed = self.ledger.missed((event.round, event.request)) if self._counts(event) else 0
+            event = replace(event, missed=missed) if missed else event
             self.sent.append(event)
         if self.session is not None:
             self.session.outbox.append(event)
             self.written.unpark_all()
+
+    def _counts(self, data: wire.Data) -> bool:
+        return data.request != STATE and data.round >= self.starts
+
+    def begin(self, turn: Turn) -> None:
+        """Go on to an exchange: all before it are over, and what was said of them is heard."""
+        self.due = turn
+        for key in sorted(self.inbox):
+            if key <= turn:
+                self.ledger.hear(key, self.inbox[key][0].missed)
+            if key < turn:
+                self._drop(key)
+
+    def writes(self, buffer: bytearray) -> bool:
+        """Whether a message in this buffer is being written right now."""
+        writing = self.session.writing if self.session is not None else None
+        return isinstance(writing, wire.Data) and memoryview(writing.body).obj is buffer
+
+    def say_used(self) -> None:
+        """Say which of the neighbour's messages we used, until accounts are settled."""
+        if self.said is None:
+            turn = self._next()
+            missed = self.ledger.missed(turn)
+            self.said = wire.Heartbeat(turn[0], USED + turn[1], missed)
+            self.post(self.said)
+
+    def hear_used(self, said: wire.Heartbeat) -> None:
+        """Take note of which of our messages the neighbour used."""
+        self.account = said
+        if self.starts == NEVER:
+            self.settle()
+        self.changed.unpark_all()
+
+    def settle(self) -> None:
+        """Take back what the neighbour said that it has not used."""
+        if self.account is not None:
+            said, self.account = self.account, None
+            self.ledger.hear((said.round, said.request - USED), said.missed, ended=True)
+
+    def _next(self) -> Turn:
+        """Return the exchange after all that this end is done with."""
+        if self.reached < (0, 0):
+            return (0, 0)
+        round, request = self.reached
+        return (round + 1, 0) if request == NEVER else self.ledger.after(self.reached)
 
     def _early(self, data: wire.Data) -> bool:
         come = self.reached >= (self.skips, 0) or any(key >= (self.skips, 0) for key in self.inbox)
@@ -98,6 +161,8 @@ class Link:
         self.state = "up"
         self.deadline = float("inf")
         session.outbox.extend(self.sent)
+        if self.said is not None:
+            session.outbox.append(self.said)
         if self.asking is not None:  # the answer, or the question, was lost with a connection
             session.outbox.append(self.asking)
         if self.farewell is not None:
@@ -117,11 +182,24 @@ class Link:
     def end(self, state: Literal["lost", "left"]) -> None:
         """Expect nothing more from this neighbour."""
         self.state = state
+        self.ledger.copy_out()
         self.announce()
 
-    def start_again(self) -> None:
-        """Take the edge up again, from a round yet to be said."""
+    def start_again(self, *, restarted: bool = False) -> None:
+        """Take the edge up again, from a round yet to be said.
+
+        What the ends used of each other's messages is settled first, unless the neighbour is
+        another process now and does not know.
+        """
         self.state = "waiting" if self.session is None else "up"
+        self.said = None
+        if restarted:
+            self.ledger.forget()
+        elif self.ledger.keeps:
+            self.ledger.copy_out()
+            self.settle()
+            self.say_used()
+        self.late, self.usual = False, 0.0
         self.starts, self.skips = NEVER, 0
         self.farewell, self.refusal, self.turned_away, self.waits = None, "", "", False
         self.sent.clear()
@@ -141,6 +219,8 @@ class Link:
     def start_from(self, round: int, *, skip: bool = False) -> None:
         """Say from which round on messages count, and whether earlier ones get tokens."""
         self.starts = round
+        self.ledger.forget()  # both have said what they used, or nobody can
+        self.said = self.account = None
         if not skip:
             self.reached = (round - 1, NEVER)
             return
@@ -151,6 +231,9 @@ class Link:
     def deliver(self, data: wire.Data, session: Session) -> None:
         """Keep a message until its turn; drop it if that is past or it came before."""
         key = (data.round, data.request)
+        self.late = False
+        if key <= self.due:
+            self.ledger.hear(key, data.missed)
         if self.reached < key < (self.skips, 0):
             self.reached = key
             session.connection.release(data)
@@ -160,6 +243,8 @@ class Link:
         if key <= self.reached or key in self.inbox:
             session.connection.release(data)
             return
+        if len(self.inbox) >= KEPT and not self.strict:  # we are behind: what is old is missed
+            self._drop(min(self.inbox))
         if len(self.inbox) >= KEPT:
             raise RemoteProtocolError(
                 f"message {key} came while {KEPT} from before wait; a neighbour may be at most "
@@ -187,15 +272,34 @@ class Link:
         """
         return key not in self.inbox and any(other > key for other in self.inbox)
 
-    def used(self, key: Turn) -> None:
-        """Move past a turn and give the slot of its message back."""
+    def used(self, key: Turn, undo: Callable[[], NDArray[Any]] | None = None) -> None:
+        """Move past a turn and give the slot of its message back.
+
+        ``undo`` is what to add if the neighbour misses ours: it looks at its message, whose slot
+        is held until we know.
+        """
         self.reached = key
-        for past in [other for other in self.inbox if other <= key]:
-            data, session = self.inbox.pop(past)
-            session.connection.release(data)
-            self.room.unpark_all()
+        there = self.inbox.pop(key, None)
+        for past in [other for other in self.inbox if other < key]:
+            self._drop(past)
+        release = _nothing if there is None else partial(self._release, *there)
+        entry = Entry(key, there is not None, undo, release)
+        if undo is None:
+            entry.settled()
+        self.ledger.close(entry)
+
+    def _drop(self, key: Turn) -> None:
+        self._release(*self.inbox.pop(key))
+
+    def _release(self, data: wire.Data, session: Session) -> None:
+        session.connection.release(data)
+        self.room.unpark_all()
 
     def announce(self) -> None:
         """Wake whoever waits for this link to change."""
         for waiting in (self.changed, self.arrived, self.written):
             waiting.unpark_all()
+
+
+def _nothing() -> None:
+    pass

@@ -14,6 +14,7 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
+from gossipml.peer.ledger import Ledger
 from gossipml.peer.link import BEFORE, NEVER, Link
 from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
 MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
+MOST_PATIENT = 8.0  # times longer than it should, a peer waits that lags itself …
+RECOVERING = 0.8  # … and so much of that remains with each heartbeat
 AGAIN_S = 2.0  # between two tries to reach a neighbour that was given up
 BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the second, with jitter
 
@@ -75,7 +78,16 @@ class Links:
         self.waiting = False  # for neighbours, rather than computing
         self.started = trio.current_time()
         self.links = {
-            j: make_link(j, setup.ids[j], deadline=self.started + self.timing.connect_timeout_s)
+            j: make_link(
+                j,
+                setup.ids[j],
+                deadline=self.started + self.timing.connect_timeout_s,
+                strict=setup.on_missing == "give up",
+                ledger=Ledger(
+                    keeps=setup.on_missing == "settle",
+                    requests=max(1, setup.algorithm.facts.requests),
+                ),
+            )
             for j in setup.schedule.neighbours(setup.index)
         }
         self._by_id = {link.id: link for link in self.links.values()}
@@ -83,8 +95,7 @@ class Links:
         self.model: Callable[[], bytes] = bytes  # of this peer, now
         self.begun = setup.begin is not None  # whether this peer has a round of its own
         self.met = trio.lowlevel.ParkingLot()  # woken when somebody is there, or will not be
-        # Methods that remember what each neighbour sent cannot take one back.
-        self.takes_back = setup.algorithm.facts.tolerates_loss
+        self.stretch = 1.0  # how many times longer this peer waits, because it lags itself
 
     async def run(self) -> None:
         """Keep every link up until cancelled."""
@@ -122,12 +133,28 @@ class Links:
             self.tell("lost", link, why)
         self.met.unpark_all()
 
+    def tell_unsettled(self, link: Link) -> None:
+        """Report what may have been used at one end of an edge only."""
+        if link.ledger.unknown:
+            bound = link.ledger.unknown / len(self.setup.ids)
+            link.ledger.unknown = 0.0
+            self.tell("unsettled", link, f"the mean may have moved by up to {bound:.3g}")
+
+    def _lagged(self, late_s: float) -> float:
+        """Take note of how late this peer wakes; return how that stretches its patience.
+
+        Dadgar, Phillips, Currey 2017 (Lifeguard), arXiv:1707.00788: who is ill accuses nobody.
+        """
+        lag = 1 + late_s / self.timing.heartbeat_s
+        self.stretch = min(MOST_PATIENT, max(lag, 1.0, RECOVERING * self.stretch))
+        return self.stretch
+
     # --- connections -------------------------------------------------------------------
 
     async def _maintain(self, link: Link) -> None:
         """Dial one neighbour whenever there is no connection, until it is given up."""
         attempt = 0
-        grace = 0.0 if self.setup.index < link.neighbour else GRACE_S
+        first = self.setup.index < link.neighbour
         while True:
             if link.session is not None or link.state == "left":
                 attempt = 0
@@ -137,6 +164,7 @@ class Links:
                 await self._try_again(link)
                 continue
             session = None
+            grace = 0.0 if first else GRACE_S if link.state == "waiting" else BACKOFF_S[0]
             with trio.move_on_at(link.deadline):
                 await self._pause(link, attempt, grace)
                 if link.session is None and link.open:
@@ -150,7 +178,7 @@ class Links:
 
     async def _try_again(self, link: Link) -> None:
         """Now and then look for a neighbour that was given up."""
-        if not self.takes_back or not self.begun:
+        if not self.setup.takes_back or not self.begun:
             await link.changed.park()
             return
         with trio.move_on_after(AGAIN_S):
@@ -178,6 +206,11 @@ class Links:
         try:
             with trio.fail_after(self.timing.hello_timeout_s):
                 stream = await self.network.dial(link.neighbour)
+        except ConnectionRefusedError:
+            # It may be back soon: who has nobody else waits for it.
+            if link.state == "down" and any(other.session for other in self.links.values()):
+                self.give_up(link, "its process is gone: nobody listens at its address")
+            return None
         except (OSError, trio.TooSlowError):
             return None
         try:
@@ -271,14 +304,15 @@ class Links:
         """
         mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
         restarted = link.incarnation not in (None, theirs.incarnation)
-        if mismatch is None and restarted and link.reached > BEFORE and not self.takes_back:
+        if mismatch is None and restarted and link.reached > BEFORE and not self.setup.takes_anew:
             return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
         return mismatch
 
     def _again(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
         restarted = link.incarnation not in (None, incarnation) and link.reached > BEFORE
-        return self.takes_back and self.begun and (link.state == "lost" or restarted)
+        takes = self.setup.takes_anew if restarted else self.setup.takes_back
+        return takes and self.begun and (link.state == "lost" or restarted)
 
     async def _adopt(self, link: Link, session: Session) -> None:
         """Make a connection the live one of its link, unless a better one is there."""
@@ -290,7 +324,8 @@ class Links:
             session.close()
             return
         if again:
-            link.start_again()
+            link.start_again(restarted=link.incarnation != session.incarnation)
+            self.tell_unsettled(link)
         link.ahead, link.question = session.far > 0 and not self.begun, False
         if link.starts == NEVER and session.far > 0:  # who is new asks itself, when it is ready
             link.asking = wire.Heartbeat(round=self.round, request=JOIN)
@@ -325,6 +360,7 @@ class Links:
             timing=self.timing,
             here=lambda: wire.Heartbeat(round=self.round, request=int(self.waiting)),
             left=lambda reason: self.tell("left", link, reason),
+            lagged=self._lagged,
             asked=lambda round: count_on(self, link, round),
             told=lambda round: be_counted_on(self, link, round),
         )

@@ -10,15 +10,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trio
 
 from gossipml import wire
 from gossipml.algorithms import Average, Exchange, Push
 from gossipml.algorithms.playing import check_request
-from gossipml.errors import ConfigError, IsolatedError, RefusedError
-from gossipml.peer.link import NEVER
+from gossipml.errors import ConfigError
+from gossipml.peer.company import Company
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Request
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
-class Neighbourhood:
+class Neighbourhood(Company):
     """Resolves the requests of one peer's rounds.
 
     Parameters
@@ -44,34 +45,12 @@ class Neighbourhood:
     """
 
     def __init__(self, setup: PeerSetup, links: Links, network: Network) -> None:
-        self.setup, self.links, self.network = setup, links, network
+        super().__init__(setup, links)
+        self.network = network
         self.compressor = setup.compressor
-        self.stopping = False
         self.missed = False  # a neighbour that a round should have had
-        self._patience = trio.CancelScope()
-        self._before = trio.CancelScope()
-        self._alone = 0
         self._turns = 0
         self._bodies = [bytearray(setup.max_message) for _ in range(2)]
-
-    @property
-    def every(self) -> list[Link]:
-        """The links to all neighbours, in ascending peer order."""
-        return list(self.links.links.values())
-
-    def hurry(self) -> None:
-        """Wait for neighbours no longer than ``stop_grace_s`` from now on, and for nobody new."""
-        self.stopping = True
-        grace = trio.current_time() + self.setup.timing.stop_grace_s
-        self._patience.deadline = min(self._patience.deadline, grace)
-        self._before.cancel()
-
-    def before(self) -> trio.CancelScope:
-        """Return the scope of what may be left undone when the peer is told to stop."""
-        self._before = trio.CancelScope()
-        if self.stopping:
-            self._before.cancel()
-        return self._before
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
         """Return the answer to a request: a tuple of arrays.
@@ -87,9 +66,9 @@ class Neighbourhood:
         schedule, me = self.setup.schedule, self.setup.index
         match request:
             case Average(arrays):
-                return await self._combine(turn, arrays, schedule.row(me, turn[0]))
+                return await self._combine(turn, arrays, schedule.row(me, turn[0]), push=False)
             case Push(arrays):
-                return await self._combine(turn, arrays, schedule.push_row(me, turn[0]))
+                return await self._combine(turn, arrays, schedule.push_row(me, turn[0]), push=True)
             case Exchange((edges,)):
                 return await self._exchange(turn, edges, schedule.row(me, turn[0]))
 
@@ -97,7 +76,9 @@ class Neighbourhood:
     def _who(self) -> str:
         return f"algorithm {type(self.setup.algorithm).__name__}"
 
-    async def _combine(self, turn: Turn, arrays: tuple[Array, ...], row: Row) -> tuple[Array, ...]:
+    async def _combine(
+        self, turn: Turn, arrays: tuple[Array, ...], row: Row, *, push: bool
+    ) -> tuple[Array, ...]:
         """Send the arrays to all receivers, and return the weighted sum over the row."""
         self._check_arrays(arrays)
         data = _message(turn, self._encode(arrays))
@@ -105,12 +86,22 @@ class Neighbourhood:
         receivers = set(self.setup.schedule.receivers(self.setup.index, turn[0]))
         for link in self.every:
             if turn[0] >= link.starts:
+                link.begin(turn)
                 link.post(data if link.neighbour in receivers else token)
-        await self._gather(turn)
+        sent_to = [j for j in receivers if self._may_use(self.links.links[j], turn)]
+        await self.gather(turn)
         received = self._received(turn, arrays)
         own = np.concatenate([array.reshape(-1) for array in arrays])
-        mixed = await self.network.compute(self._mix, row, own, received)
-        self._settle(turn)
+        kept = self._kept(receivers - {*sent_to}, turn) if push else None
+        mixed = await self.network.compute(self._mix, row, own, received, kept)
+        if push:
+            shares = {j: self._share(j, turn) for j in sent_to}
+            self._settle(turn, {j: _share_back(own, share) for j, share in shares.items()})
+        else:
+            weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
+            both = {j: vector for j, vector in received.items() if j in receivers and j in weights}
+            self._settle(turn, {j: _apart(own, x, weights[j]) for j, x in both.items()})
+        mixed = await self._corrected(turn, mixed)
         ends = np.cumsum([array.size for array in arrays])[:-1]
         parts = zip(np.split(mixed, ends), arrays, strict=True)
         return tuple(part.reshape(array.shape) for part, array in parts)
@@ -128,8 +119,9 @@ class Neighbourhood:
         for link, mine in zip(every, edges, strict=True):
             self._check_arrays((mine,))
             body = memoryview(bytearray(self._nbytes((mine,))))
+            link.begin(turn)
             link.post(_message(turn, body[: self.compressor.encode([mine], body)]))
-        await self._gather(turn)
+        await self.gather(turn)
         received = self._received(turn, (like,))
         theirs = np.zeros_like(edges)
         weights = np.zeros((len(every), 1), edges.dtype)
@@ -140,11 +132,17 @@ class Neighbourhood:
                 weights[k] = mixing.get(link.neighbour, 0.0)
             elif link.neighbour in mixing:
                 self.missed = True
-        self._settle(turn)
+        self._settle(turn, {})
         return theirs, weights
 
-    def _mix(self, row: Row, own: Array, received: dict[int, Array]) -> Array:
-        """Combine in ascending peer order; a missing neighbour's weight returns to this peer."""
+    def _mix(
+        self, row: Row, own: Array, received: dict[int, Array], kept: float | None = None
+    ) -> Array:
+        """Combine in ascending peer order; what is not there in another's place returns to self.
+
+        That is the weights of the neighbours that are missing; ``kept``, where each sends
+        shares of its own, is what they were not sent.
+        """
         me = self.setup.index
         weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
         returned = 0.0  # summed in this order and no other: the wire's page promises the bits
@@ -152,13 +150,60 @@ class Neighbourhood:
             if j != me and j not in received:
                 returned += weights[j]
                 self.missed = True
-        weights[me] += returned
+        weights[me] += returned if kept is None else kept
         here = [j for j in row.peers if j == me or j in received]
         return self.setup.aggregator.combine(
             here.index(me),
             [weights[j] for j in here],
             [own if j == me else received[j] for j in here],
         )
+
+    # --- what one end missed -----------------------------------------------------------
+
+    def _may_use(self, link: Link, turn: Turn) -> bool:
+        """Whether a neighbour may use what it is sent in this turn."""
+        return link.open and turn[0] >= link.starts
+
+    def _share(self, neighbour: int, turn: Turn) -> float:
+        """Return the neighbour's share of what this peer pushes."""
+        row = self.setup.schedule.push_row(neighbour, turn[0])
+        return float(row.weights[row.peers.index(self.setup.index)])
+
+    def _kept(self, absent: set[int], turn: Turn) -> float | None:
+        """Return the shares of who is not there to be sent them; None: nobody keeps accounts."""
+        if self.setup.on_missing != "settle":
+            return None
+        return math.fsum(self._share(j, turn) for j in sorted(absent))
+
+    def _settle(self, turn: Turn, undo: dict[int, Callable[[], Array]]) -> None:
+        """Move all edges past this turn; ``undo`` says what to add where we were not heard."""
+        for link in self.every:
+            if turn[0] >= link.starts:
+                link.used(turn, undo.get(link.neighbour) if link.ledger.keeps else None)
+
+    async def _corrected(self, turn: Turn, mixed: Array) -> Array:
+        """Return an answer with all that is to be taken back of earlier ones to this request.
+
+        Before the last one, both ends of every edge say what they used: nothing stays open.
+        """
+        last = self._is_last(turn)
+        if last and self.setup.on_missing == "settle" and not self.stopping:
+            for link in self.every:
+                link.say_used()
+            await self.await_accounts()
+            for link in self.every:
+                link.settle()
+        for link in self.every:
+            for request in sorted(link.ledger.owed) if last else (turn[1],):
+                change = link.ledger.take(request)
+                if change is not None:
+                    self.missed = True
+                    mixed = mixed + change.astype(mixed.dtype, copy=False)
+        return mixed
+
+    def _is_last(self, turn: Turn) -> bool:
+        requests = self.setup.algorithm.facts.requests
+        return turn == (self.setup.rounds - 1, requests - 1)
 
     # --- messages ----------------------------------------------------------------------
 
@@ -193,7 +238,10 @@ class Neighbourhood:
         Two are enough: a neighbour that has sent its message of this turn has received ours
         of the turn before, so nobody can still need the one before that.
         """
-        body = memoryview(self._bodies[self._turns % 2])
+        place = self._turns % 2
+        if any(link.writes(self._bodies[place]) for link in self.every):  # it reads very slowly
+            self._bodies[place] = bytearray(self.setup.max_message)
+        body = memoryview(self._bodies[place])
         self._turns += 1
         return body[: self.compressor.encode(arrays, body)]
 
@@ -220,109 +268,15 @@ class Neighbourhood:
             self.links.give_up(link, f"sent a wrong message in round {round}: {error}")
             return None
 
-    async def _gather(self, turn: Turn) -> None:
-        """Wait until every neighbour's message of this turn is here or will not come."""
-        waiting = [
-            link
-            for link in self.every
-            if link.take(turn) is None and link.open and turn[0] >= link.starts
-        ]
-        if not waiting:
-            await trio.lowlevel.checkpoint()
-        else:
-            self.links.waiting = True
-            limit = self.setup.timing.round_timeout_s
-            deadline = self._deadline()
-            if not await self._hear(waiting, turn, deadline) and not self.stopping:
-                # Somebody hangs. Who itself waits is not to blame, and will soon give up who is.
-                for link in waiting:
-                    if link.take(turn) is None and not link.waits:
-                        self.links.give_up(link, f"no progress for {limit:g} s")
-                if not await self._hear(waiting, turn, deadline + limit) and not self.stopping:
-                    for link in waiting:
-                        if link.take(turn) is None:
-                            self.links.give_up(link, f"waited with us for {limit:g} s")
-            self.links.waiting = False
-        if not waiting:
-            await self._await_return()
-        for link in waiting:
-            if link.open and link.passed(turn):
-                sent = min(key for key in link.inbox if key > turn)
-                self.links.give_up(
-                    link,
-                    f"sent (round, request) {sent} where {turn} was due: its algorithm differs",
-                )
-        self._check_company(turn)
 
-    async def _await_return(self) -> None:
-        """Rather than go on alone, wait until a neighbour that is back says from which round on.
+def _apart(own: Array, theirs: Array, weight: float) -> Callable[[], Array]:
+    """Return how to take back what a neighbour's vector changed: w (own − theirs)."""
+    return lambda: own.dtype.type(weight) * (own - theirs)
 
-        It has a moment of its own to meet its other neighbours before it asks.
-        """
-        returning = self._returning()
-        if not returning or len(returning) < sum(link.open for link in self.every):
-            return
-        limit = self.setup.timing.reconnect_timeout_s
-        self._patience = trio.CancelScope(deadline=trio.current_time() + limit)
-        with self._patience:
-            while len(self._returning()) == len(returning):
-                await self.links.met.park()
-        if self._patience.cancelled_caught and not self.stopping:
-            for link in self._returning():
-                self.links.give_up(link, f"is back, but has not gone on for {limit:g} s")
 
-    def _returning(self) -> list[Link]:
-        return [link for link in self.every if link.open and link.starts == NEVER]
-
-    async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
-        """Wait for messages until the deadline; return whether all are here, or will not come."""
-        self._patience = trio.CancelScope(deadline=deadline)
-        with self._patience:
-            for link in waiting:
-                while link.take(turn) is None and link.open and not link.passed(turn):
-                    if turn[0] < link.starts:  # it was started again
-                        break
-                    await link.arrived.park()
-        return not self._patience.cancelled_caught
-
-    def _deadline(self) -> float:
-        """Return until when to wait: for who is connected, and for who may still connect."""
-        timing, now = self.setup.timing, trio.current_time()
-        if self.stopping:
-            return now + timing.stop_grace_s
-        expected = [link.deadline for link in self.every if math.isfinite(link.deadline)]
-        return max([now, *expected]) + timing.round_timeout_s
-
-    def _check_company(self, turn: Turn) -> None:
-        """End a peer that nobody talks to, unless it was told that this is fine."""
-        every = self.every
-        if not every or self.stopping or any(link.take(turn) is not None for link in every):
-            self._alone = 0
-            return
-        if any(link.open and turn[0] < link.starts for link in every):
-            return  # soon
-        refusals = [why for link in every if (why := link.refusal or link.turned_away)]
-        if refusals and turn == (0, 0):
-            raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
-        self._be_alone()
-
-    def _be_alone(self) -> None:
-        """Count a round without anybody, and end the peer after too many."""
-        self._alone += 1
-        limit = self.setup.timing.max_isolated_rounds
-        if self._alone == 1:
-            self.links.tell("alone", detail="no neighbour is left; training on alone")
-        if self._alone >= limit and not self.setup.allow_isolation:
-            raise IsolatedError(
-                f"peer {self.setup.id!r} has mixed with nobody for {limit} rounds; "
-                "give --allow-isolation to train on alone"
-            )
-
-    def _settle(self, turn: Turn) -> None:
-        """Move all edges past this turn, and give the slots of its messages back."""
-        for link in self.every:
-            if turn[0] >= link.starts:
-                link.used(turn)
+def _share_back(own: Array, share: float) -> Callable[[], Array]:
+    """Return how to take back a share that was not received."""
+    return lambda: own.dtype.type(share) * own
 
 
 def _message(turn: Turn, body: bytes | memoryview) -> wire.Data:

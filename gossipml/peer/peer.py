@@ -346,6 +346,9 @@ class Peer:
             for link in links.links.values():
                 while link.open or link.session is not None:
                     await link.changed.park()
+        for link in links.links.values():
+            link.ledger.forget()
+            links.tell_unsettled(link)
 
     def _outcome(self, links: Links, rounds: int) -> Outcome:
         lost = tuple(link.id for link in links.links.values() if link.state == "lost")

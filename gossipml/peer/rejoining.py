@@ -64,7 +64,8 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
 
 def count_on(links: Links, link: Link, round: int) -> None:
     """Answer a neighbour that asks, in a round of its own or 0, from which on we count on it."""
-    if not links.takes_back or not (links.begun or round):
+    takes = links.setup.takes_back if round else links.setup.takes_anew
+    if not takes or not (links.begun or round):
         raise RemoteProtocolError("asks to be counted on, where nobody can be")
     if not links.begun:
         link.ahead = link.question = True
@@ -73,6 +74,7 @@ def count_on(links: Links, link: Link, round: int) -> None:
     if link.asking is not None and links.setup.index < link.neighbour and round:
         return  # both ask: it will answer us
     link.asking, link.question = None, False
+    links.tell_unsettled(link)
     if link.starts != NEVER:  # it has given us up, and we have not noticed
         link.start_again()
     link.start_from(links.round + 1)

@@ -34,6 +34,7 @@ EventKind: TypeAlias = Literal[
     "restarted",  # its process died, and another takes its place
     "rejoined",  # an edge was taken up again in mid-run
     "fault",  # something planned goes wrong, or is over
+    "unsettled",  # what two ends used of each other's messages may differ for good
     "unkept",  # what should have been written could not be
 ]
 

@@ -9,7 +9,7 @@ import trio
 
 from gossipml import wire
 from gossipml.errors import ProtocolError, RemoteProtocolError
-from gossipml.peer.link import STATE
+from gossipml.peer.link import STATE, USED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,9 @@ class Session:
         Returns the heartbeat that says where this peer is.
     left : callable
         Told the reason when the neighbour leaves before it has finished.
+    lagged : callable
+        Told by how many seconds this peer woke too late; returns how many times longer that makes
+        its patience with others.
     asked, told : callable
         Told the neighbour's round when it asks to be counted on; the round from which it counts
         on us.
@@ -57,12 +60,13 @@ class Session:
         timing: Timing,
         here: Callable[[], wire.Heartbeat],
         left: Callable[[str], None],
+        lagged: Callable[[float], float],
         asked: Callable[[int], None],
         told: Callable[[int], None],
     ) -> None:
         self.link, self.stream, self.connection = link, stream, connection
         self.incarnation, self.dialled_by = incarnation, dialled_by
-        self.timing, self.here, self.left = timing, here, left
+        self.timing, self.here, self.left, self.lagged = timing, here, left, lagged
         self.asked, self.told = asked, told
         # Of its own: a writer that was replaced but has not noticed must not take from the next.
         self.outbox: deque[wire.Event] = deque()
@@ -73,7 +77,7 @@ class Session:
         self._scope = trio.CancelScope()
         self._writing = trio.CancelScope()
         self._has_asked = False  # the neighbour, to be counted on
-        self._midway = False  # a frame has gone out in part
+        self.writing: wire.Event | None = None  # what has gone out in part
 
     async def run(self) -> str:
         """Serve the connection until it ends; return why it did."""
@@ -103,7 +107,7 @@ class Session:
             await self._receive()
         except RemoteProtocolError as error:
             self._writing.cancel()
-            if not self._midway and self.connection.sending is wire.State.OPEN:
+            if self.writing is None and self.connection.sending is wire.State.OPEN:
                 with trio.move_on_after(self.timing.hello_timeout_s):
                     await self.stream.send(self.connection.send(wire.Error.about(error)))
             raise
@@ -140,6 +144,8 @@ class Session:
                 self.asked(event.round)
             case wire.Heartbeat() if event.request == START:
                 self.told(event.round)
+            case wire.Heartbeat() if event.request >= USED:
+                link.hear_used(event)
             case wire.Data():
                 link.waits = False
                 link.deliver(event, self)
@@ -170,9 +176,9 @@ class Session:
                     event = self.outbox.popleft()
                     if isinstance(event, wire.Data) and link.has(event):
                         continue  # sent before, and its buffer may hold a later message by now
-                    self._midway = True
+                    self.writing = event
                     await transmit(link, self.stream, self.connection, event)
-                    self._midway = False
+                    self.writing = None
                     self.spoke = trio.current_time()
                     if isinstance(event, wire.Bye):
                         await self.stream.end()
@@ -188,9 +194,10 @@ class Session:
             due = trio.current_time() + timing.heartbeat_s
             await trio.sleep_until(due)
             now = trio.current_time()
+            stretch = self.lagged(now - due)
             if now - due > timing.heartbeat_s:
                 self.heard = now  # we were the ones asleep: accuse nobody of silence
-            if not self.paused and now - self.heard > timing.dead_after_s:
+            if not self.paused and now - self.heard > timing.dead_after_s * stretch:
                 raise OSError(f"silent for {now - self.heard:.2f} s")
             if now - self.spoke >= timing.heartbeat_s and not self.outbox:
                 link.post(self.here())

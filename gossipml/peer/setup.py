@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     connect_timeout_s: float = 60.0  # from the start until a neighbour must have appeared
     reconnect_timeout_s: float = 3.0  # a neighbour away for so long in a run is given up
     round_timeout_s: float = 120.0  # a connected neighbour that makes no progress is given up
+    skip_after_s: float | None = None  # a round goes on without who is so late; None: it waits
     hello_timeout_s: float = 2.0  # a stranger must introduce itself within this
     stop_grace_s: float = 1.0  # after a signal the current round may take so long
     linger_s: float = 5.0  # at the end, wait so long for slower neighbours to say goodbye
@@ -39,8 +40,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}, expected a positive number")
         if self.dead_after_s < 2 * self.heartbeat_s:
             raise ValueError(
                 f"dead_after_s is {self.dead_after_s}, expected at least twice heartbeat_s "
@@ -78,6 +80,7 @@ class PeerSetup:
     allow_isolation: bool = False
     stop_diverged: bool = True
     pace: OwnPace | None = None  # None: in step with the neighbours
+    missed: Literal["settle", "naive"] = "settle"  # what to do about messages that are missed
     checkpoint_every: int = 0  # rounds; 0: never
     begin: Checkpoint | None = None  # None: from the start
 
@@ -103,6 +106,32 @@ class PeerSetup:
         return self.ids[self.index]
 
     @property
+    def on_missing(self) -> Literal["settle", "skip", "give up"]:
+        """What comes of a message that one end of an edge missed.
+
+        Both ends settle it, so that the mean over the peers stays; or each goes on with what it
+        has; or the neighbour is given up, where a method needs every message.
+        """
+        facts = self.algorithm.facts
+        sums = facts.settles and not facts.edgewise and self.aggregator.linear
+        if self.pace is None and sums and self.missed == "settle":
+            return "settle"
+        return "skip" if facts.tolerates_loss or self.missed == "naive" else "give up"
+
+    @property
+    def takes_back(self) -> bool:
+        """Whether a neighbour that was given up is taken back when it is there again."""
+        return self.takes_anew or self.on_missing == "settle"
+
+    @property
+    def takes_anew(self) -> bool:
+        """Whether one whose process was started again is taken back, too.
+
+        Methods that remember what each neighbour sent cannot, nor those whose sums it is part of.
+        """
+        return self.algorithm.facts.tolerates_loss
+
+    @property
     def max_message(self) -> int:
         """The most bytes that the algorithm may send in a request."""
         sizes = self.algorithm.largest(self.x0.size) or [self.x0.size]
@@ -111,7 +140,7 @@ class PeerSetup:
     @property
     def max_body(self) -> int:
         """The largest DATA body, in bytes: one that was started again is handed a whole model."""
-        whole = self.x0.nbytes if self.algorithm.facts.tolerates_loss else 0
+        whole = self.x0.nbytes if self.takes_anew else 0
         return max(self.max_message, whole)
 
 

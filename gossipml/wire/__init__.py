@@ -17,6 +17,7 @@ from gossipml.wire.events import Event as Event
 from gossipml.wire.events import Heartbeat as Heartbeat
 from gossipml.wire.events import Hello as Hello
 from gossipml.wire.frames import HEADER_SIZE as HEADER_SIZE
+from gossipml.wire.frames import REACH as REACH
 from gossipml.wire.frames import VERSION as VERSION
 from gossipml.wire.frames import Kind as Kind
 from gossipml.wire.handshake import check_hello as check_hello
@@ -25,6 +26,7 @@ from gossipml.wire.states import State as State
 
 __all__ = (
     "HEADER_SIZE",
+    "REACH",
     "VERSION",
     "Bye",
     "Connection",

@@ -301,7 +301,7 @@ class Connection:
         if header.kind is Kind.DATA:
             return self._data_event(header)
         if header.kind is Kind.HEARTBEAT:
-            return Heartbeat(header.round, header.request)
+            return Heartbeat(header.round, header.request, header.missed)
         body = self._control_room[: header.length]
         try:
             if header.kind is Kind.HELLO:
@@ -314,9 +314,9 @@ class Connection:
 
     def _data_event(self, header: Header) -> Data:
         if self._slot is None:
-            return Data(header.round, header.request, b"", header.crc)
+            return Data(header.round, header.request, b"", header.crc, header.missed)
         body = self._slot[: header.length].toreadonly()
-        event = Data(header.round, header.request, body, header.crc)
+        event = Data(header.round, header.request, body, header.crc, header.missed)
         self._slots.hold(event, self._slot)
         return event
 

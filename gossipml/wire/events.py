@@ -113,21 +113,24 @@ class Data:
 
     ``body`` is any C-contiguous buffer to send. Received, it is a read-only view of a
     slot, good until ``Connection.release`` gets this very event. ``crc`` is the body's
-    checksum, if it is known already: see :func:`~gossipml.wire.body_checksum`.
+    checksum, if it is known already: see :func:`~gossipml.wire.body_checksum`. Bit k of
+    ``missed``: the sender did not use the receiver's message of k + 1 exchanges before.
     """
 
     round: int
     request: int
     body: Buffer = b""
     crc: int | None = field(default=None, compare=False)
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The sender lives, and waits or computes at this exchange."""
+    """The sender lives; ``request`` says what more it says, and of which ``round``."""
 
     round: int
     request: int
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

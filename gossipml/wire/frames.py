@@ -21,6 +21,10 @@ MAGIC: Final = b"GSSP"
 VERSION: Final = 1
 HEADER_SIZE: Final = 32
 FLAG_CRC: Final = 0x0001
+REACH: Final = 14
+"""Exchanges before this one of which a header says whether the sender missed a message."""
+
+_MISSED: Final = ((1 << REACH) - 1) << 1
 
 _CHECKED = struct.Struct("<4sBBHIIQI")  # everything but the header's own checksum
 _CRC = struct.Struct("<I")
@@ -37,19 +41,28 @@ class Kind(IntEnum):
     ERROR = 5
 
 
+_MISSING: Final = (Kind.DATA, Kind.HEARTBEAT)  # kinds that say what was missed
+
+
 class Header(NamedTuple):
-    """The meaning of one header; ``crc`` is ``None`` when the body carries no checksum."""
+    """The meaning of one header.
+
+    ``crc`` is ``None`` when the body carries no checksum. Bit k of ``missed`` says that the
+    sender did not use the receiver's message of k + 1 exchanges before.
+    """
 
     kind: Kind
     round: int
     request: int
     length: int
     crc: int | None
+    missed: int = 0
 
 
 def pack_header(header: Header) -> bytes:
     """Return the 32 bytes of a header."""
     flags, crc = (0, 0) if header.crc is None else (FLAG_CRC, header.crc)
+    flags |= header.missed << 1
     checked = _CHECKED.pack(
         MAGIC, VERSION, header.kind, flags, header.round, header.request, header.length, crc
     )
@@ -73,11 +86,13 @@ def unpack_header(buffer: Buffer) -> Header:
         raise RemoteProtocolError(f"protocol version: ours {VERSION}, theirs {version}")
     if crc32(memoryview(buffer)[:_CRC_AT]) != _CRC.unpack_from(buffer, _CRC_AT)[0]:
         raise RemoteProtocolError("header checksum does not match: damaged on the way")
-    if flags & ~FLAG_CRC:
-        raise RemoteProtocolError(f"flags {flags:#06x}: version 1 knows only {FLAG_CRC:#06x}")
-    if crc and not flags:
+    known = FLAG_CRC | (_MISSED if kind in _MISSING else 0)
+    if flags & ~known:
+        raise RemoteProtocolError(f"flags {flags:#06x}: kind {kind} knows only {known:#06x}")
+    if crc and not flags & FLAG_CRC:
         raise RemoteProtocolError("body checksum without its flag")
-    return Header(_kind(kind), round_, request, length, crc if flags else None)
+    missed = (flags & _MISSED) >> 1
+    return Header(_kind(kind), round_, request, length, crc if flags & FLAG_CRC else None, missed)
 
 
 def _kind(number: int) -> Kind:

@@ -9,7 +9,7 @@ from zlib import crc32
 
 from gossipml.errors import ConfigError, LocalProtocolError
 from gossipml.wire.events import Bye, ByeBody, Data, Error, Heartbeat, Hello, encode_body
-from gossipml.wire.frames import Header, Kind, pack_header
+from gossipml.wire.frames import REACH, Header, Kind, pack_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def frame_of(event: Event, *, max_body: int, checksum: bool) -> list[bytes | mem
     if isinstance(event, Data):
         return _data(event, max_body=max_body, checksum=checksum)
     if isinstance(event, Heartbeat):
-        return [_header(Kind.HEARTBEAT, event.round, event.request)]
+        return [_header(Kind.HEARTBEAT, event.round, event.request, missed=event.missed)]
     if isinstance(event, Bye):
         return _control(Kind.BYE, _bye_body(event), event.round)
     if isinstance(event, Hello):
@@ -86,7 +86,7 @@ def _data(event: Data, *, max_body: int, checksum: bool) -> list[bytes | memoryv
     crc = None
     if checksum and body.nbytes:
         crc = crc32(body) if event.crc is None else event.crc
-    header = _header(Kind.DATA, event.round, event.request, body.nbytes, crc)
+    header = _header(Kind.DATA, event.round, event.request, body.nbytes, crc, event.missed)
     return [header, body] if body.nbytes else [header]
 
 
@@ -108,10 +108,17 @@ def _control(
 
 
 def _header(
-    kind: Kind, round_: int, request: int, length: int = 0, crc: int | None = None
+    kind: Kind,
+    round_: int,
+    request: int,
+    length: int = 0,
+    crc: int | None = None,
+    missed: int = 0,
 ) -> bytes:
+    if not 0 <= missed < 1 << REACH:
+        raise LocalProtocolError(f"{kind.name}: missed {missed!r} does not fit a header")
     try:
-        return pack_header(Header(kind, round_, request, length, crc))
+        return pack_header(Header(kind, round_, request, length, crc, missed))
     except struct.error as error:
         where = f"{kind.name} round {round_!r} request {request!r}"
         raise LocalProtocolError(f"{where} does not fit a header: {error}") from None

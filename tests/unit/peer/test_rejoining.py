@@ -205,10 +205,10 @@ def test_two_that_are_new_agree_with_each_other_too(victims, apart_s):
 def test_many_are_killed_again_and_again():
     async def script(run, nursery):
         for step in range(12):
-            await trio.sleep(0.7)
+            await trio.sleep(0.1)
             victim = (5 * step) % 6
             run.kill(victim)
-            await trio.sleep(0.5 if step % 2 else 4.0)
+            await trio.sleep(0.05 if step % 2 else 0.2)
             run.start(nursery, victim)
 
     run = Run("complete", rounds=1500).play(script)

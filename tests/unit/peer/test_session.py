@@ -55,7 +55,7 @@ async def test_the_connection_that_stays_sends_everything(later, repeat):
         session = Session(
             link, stream, Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
             here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
-            asked=lambda round: None, told=lambda round: None,
+            lagged=lambda late_s: 1.0,            asked=lambda round: None, told=lambda round: None,
         )  # fmt: skip
         link.attach(session)
         await session.run()

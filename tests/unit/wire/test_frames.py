@@ -6,7 +6,7 @@ from zlib import crc32
 import pytest
 
 from gossipml.errors import RemoteProtocolError
-from gossipml.wire.frames import HEADER_SIZE, Header, Kind, pack_header, unpack_header
+from gossipml.wire.frames import HEADER_SIZE, REACH, Header, Kind, pack_header, unpack_header
 
 
 def raw(magic=b"GSSP", version=1, kind=2, flags=1, round_=3, request=4, length=5, crc=6):
@@ -25,8 +25,10 @@ def test_every_field_is_where_the_reference_says():
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("crc", [None, 0, 0xFFFFFFFF])
 def test_what_is_packed_is_unpacked(kind, crc):
-    header = Header(kind, 2**32 - 1, 7, 2**64 - 1, crc)
-    assert unpack_header(pack_header(header)) == header
+    missed = REACH if kind in (Kind.DATA, Kind.HEARTBEAT) else 0
+    for bits in {0, 2**missed - 1, 1 & missed}:
+        header = Header(kind, 2**32 - 1, 7, 2**64 - 1, crc, bits)
+        assert unpack_header(pack_header(header)) == header
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def test_what_is_packed_is_unpacked(kind, crc):
         ({"version": 2}, "protocol version: ours 1, theirs 2"),
         ({"kind": 0}, "kind 0: version 1 has 1 to 5"),
         ({"kind": 6}, "kind 6"),
-        ({"flags": 2}, "flags 0x0002"),
         ({"flags": 0x8001}, "flags 0x8001"),
+        ({"kind": 1, "flags": 3}, "flags 0x0003: kind 1 knows only 0x0001"),
         ({"flags": 0, "crc": 6}, "body checksum without its flag"),
     ],
 )

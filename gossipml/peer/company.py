@@ -1,0 +1,217 @@
+"""Who of a peer's neighbours is there, and how long it waits for those that are not yet.
+
+No wait is without a deadline, and nobody that waits itself is blamed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from gossipml.errors import IsolatedError, RefusedError
+from gossipml.peer.link import NEVER
+
+if TYPE_CHECKING:
+    from gossipml.peer.link import Link, Turn
+    from gossipml.peer.links import Links
+    from gossipml.peer.setup import PeerSetup
+
+MOST_PASSES = 50  # rounds in a row in which a neighbour leaves out a message
+_USUAL = 2.0  # a neighbour may take so many times longer than it did lately …
+_FORGETTING = 0.95  # … where the longest counts, and so much less at each exchange
+
+
+class Company:
+    """The neighbours of one peer, and its patience with them.
+
+    Parameters
+    ----------
+    setup : PeerSetup
+    links : Links
+        The edges to the neighbours.
+    """
+
+    def __init__(self, setup: PeerSetup, links: Links) -> None:
+        self.setup, self.links = setup, links
+        self.stopping = False
+        self._patience = trio.CancelScope()
+        self._before = trio.CancelScope()
+        self._alone = 0
+
+    @property
+    def every(self) -> list[Link]:
+        """The links to all neighbours, in ascending peer order."""
+        return list(self.links.links.values())
+
+    def hurry(self) -> None:
+        """Wait for neighbours no longer than ``stop_grace_s`` from now on, and for nobody new."""
+        self.stopping = True
+        grace = trio.current_time() + self.setup.timing.stop_grace_s
+        self._patience.deadline = min(self._patience.deadline, grace)
+        self._before.cancel()
+
+    def before(self) -> trio.CancelScope:
+        """Return the scope of what may be left undone when the peer is told to stop."""
+        self._before = trio.CancelScope()
+        if self.stopping:
+            self._before.cancel()
+        return self._before
+
+    async def gather(self, turn: Turn) -> None:
+        """Wait until every neighbour's message of this turn is here or will not come.
+
+        Raises
+        ------
+        IsolatedError, RefusedError
+            Nobody is there.
+        """
+        waiting = [
+            link
+            for link in self.every
+            if link.take(turn) is None and link.open and turn[0] >= link.starts
+        ]
+        if not waiting:
+            await trio.lowlevel.checkpoint()
+            await self._await_return()
+        else:
+            self.links.waiting = True
+            if self.setup.timing.skip_after_s is None:
+                await self._await_all(waiting, turn)
+            else:
+                await self._await_a_while(waiting, turn)
+            self.links.waiting = False
+        for link in waiting:
+            self._note(link, turn)
+        self._check(turn)
+
+    def _note(self, link: Link, turn: Turn) -> None:
+        """Give a neighbour up of which a message was missed, where that is one too many."""
+        request = turn[1]
+        if not link.passed(turn):
+            link.passes[request] = 0
+            return
+        link.passes[request] = link.passes.get(request, 0) + 1
+        if link.open and self.setup.on_missing == "give up":
+            name = self.setup.algorithm.name
+            self.links.give_up(link, f"left out (round, request) {turn}; {name} needs all messages")
+        elif link.open and link.passes[request] >= MOST_PASSES:
+            self.links.give_up(
+                link,
+                f"left out request {request} in {MOST_PASSES} rounds: its algorithm differs",
+            )
+
+    async def await_accounts(self) -> None:
+        """Wait until every neighbour has said which of our messages it used."""
+        deadline = trio.current_time() + self.setup.timing.reconnect_timeout_s
+        self._patience = trio.CancelScope(deadline=deadline)
+        with self._patience:
+            for link in self.every:
+                while link.account is None and link.open and link.starts != NEVER:
+                    await link.changed.park()
+
+    async def _await_all(self, waiting: list[Link], turn: Turn) -> None:
+        """Wait for who is connected as long as it lives; give up who hangs."""
+        limit = self.setup.timing.round_timeout_s
+        deadline = self._deadline()
+        if not await self._hear(waiting, turn, deadline) and not self.stopping:
+            # Somebody hangs. Who itself waits is not to blame, and will soon give up who is.
+            for link in waiting:
+                if link.take(turn) is None and not link.waits:
+                    self.links.give_up(link, f"no progress for {limit:g} s")
+            if not await self._hear(waiting, turn, deadline + limit) and not self.stopping:
+                for link in waiting:
+                    if link.take(turn) is None:
+                        self.links.give_up(link, f"waited with us for {limit:g} s")
+
+    async def _await_a_while(self, waiting: list[Link], turn: Turn) -> None:
+        """Wait for each neighbour a little longer than it usually takes, then go on without.
+
+        One that is late is not waited for again until it says something.
+        """
+        timing, begin = self.setup.timing, trio.current_time()
+        assert timing.skip_after_s is not None
+        for link in waiting:
+            limit = max(timing.skip_after_s, _USUAL * link.usual) * self.links.stretch
+            if link.session is None and math.isfinite(link.deadline) and link.due <= (0, 0):
+                limit = max(limit, link.deadline - begin)  # it has not begun
+            if link.late and not link.passed(turn):
+                limit = 0.0
+            if self.stopping:
+                limit = min(limit, timing.stop_grace_s)
+            link.late = not await self._hear([link], turn, begin + limit)
+            if not link.late:
+                waited = trio.current_time() - begin
+                link.usual = max(waited, _FORGETTING * link.usual)
+                link.heard_s = trio.current_time()
+            elif trio.current_time() - max(link.heard_s, self.links.started) > (
+                timing.round_timeout_s
+            ):
+                self.links.give_up(link, f"no progress for {timing.round_timeout_s:g} s")
+
+    async def _await_return(self) -> None:
+        """Rather than go on alone, wait until a neighbour that is back says from which round on.
+
+        It has a moment of its own to meet its other neighbours before it asks.
+        """
+        returning = self._returning()
+        if not returning or len(returning) < sum(link.open for link in self.every):
+            return
+        limit = self.setup.timing.reconnect_timeout_s
+        self._patience = trio.CancelScope(deadline=trio.current_time() + limit)
+        with self._patience:
+            while len(self._returning()) == len(returning):
+                await self.links.met.park()
+        if self._patience.cancelled_caught and not self.stopping:
+            for link in self._returning():
+                self.links.give_up(link, f"is back, but has not gone on for {limit:g} s")
+
+    def _returning(self) -> list[Link]:
+        return [link for link in self.every if link.open and link.starts == NEVER]
+
+    async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
+        """Wait for messages until the deadline; return whether all are here, or will not come."""
+        self._patience = trio.CancelScope(deadline=deadline)
+        with self._patience:
+            for link in waiting:
+                while link.take(turn) is None and link.open and not link.passed(turn):
+                    if turn[0] < link.starts:  # it was started again
+                        break
+                    await link.arrived.park()
+        return not self._patience.cancelled_caught
+
+    def _deadline(self) -> float:
+        """Return until when to wait: for who is connected, and for who may still connect."""
+        timing, now = self.setup.timing, trio.current_time()
+        if self.stopping:
+            return now + timing.stop_grace_s
+        expected = [link.deadline for link in self.every if math.isfinite(link.deadline)]
+        return max([now, *expected]) + timing.round_timeout_s
+
+    def _check(self, turn: Turn) -> None:
+        """End a peer that nobody talks to, unless it was told that this is fine."""
+        every = self.every
+        if not every or self.stopping or any(link.take(turn) is not None for link in every):
+            self._alone = 0
+            return
+        if any(link.open and turn[0] < link.starts for link in every):
+            return  # soon
+        refusals = [why for link in every if (why := link.refusal or link.turned_away)]
+        if refusals and turn == (0, 0):
+            raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
+        if any(link.open and link.session is not None for link in every):
+            return  # it is late, or its message was lost
+        self._be_alone()
+
+    def _be_alone(self) -> None:
+        """Count a round without anybody, and end the peer after too many."""
+        self._alone += 1
+        limit = self.setup.timing.max_isolated_rounds
+        if self._alone == 1:
+            self.links.tell("alone", detail="no neighbour is left; training on alone")
+        if self._alone >= limit and not self.setup.allow_isolation:
+            raise IsolatedError(
+                f"peer {self.setup.id!r} has mixed with nobody for {limit} rounds; "
+                "give --allow-isolation to train on alone"
+            )
