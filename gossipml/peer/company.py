@@ -128,15 +128,15 @@ class Company:
     async def _await_a_while(self, waiting: list[Link], turn: Turn) -> None:
         """Wait for each neighbour a little longer than it usually takes, then go on without.
 
-        One that is late is not waited for again until it says something.
+        One that is late has only as long as the others take, until it says something.
         """
         timing, begin = self.setup.timing, trio.current_time()
         assert timing.skip_after_s is not None
-        for link in waiting:
+        for link in sorted(waiting, key=lambda link: link.late):
             limit = max(timing.skip_after_s, _USUAL * link.usual) * self.links.stretch
             if link.session is None and math.isfinite(link.deadline) and link.due <= (0, 0):
                 limit = max(limit, link.deadline - begin)  # it has not begun
-            if link.late and not link.passed(turn):
+            if link.late and any(other.take(turn) is not None for other in self.every):
                 limit = 0.0
             if self.stopping:
                 limit = min(limit, timing.stop_grace_s)
