@@ -51,8 +51,15 @@ class Parts:
         Raises
         ------
         ConfigError
-            One names a peer or a link that is not there.
+            One names a peer or a link that is not there, or loses what is waited for.
         """
+        for k, fault in enumerate(experiment.faults):
+            waits = experiment.schedule.kind == "sync" and experiment.peer.skip_after_s is None
+            if fault.kind == "loss" and waits:
+                raise ConfigError(
+                    f'faults[{k}].kind: found "loss", but peers in step wait for every message; '
+                    "set peer.skip_after_s"
+                )
         schedule = self.network.schedule
         ids = self.network.topology.ids
         return Plan(experiment.faults, ids, schedule.neighbours, experiment.seed)
@@ -76,6 +83,11 @@ class Parts:
         self.plan(experiment)  # refuses what is not there
         algorithm = composed(self.algorithm, self.network)
         pace = _own_pace(experiment)
+        facts = algorithm.facts
+        if experiment.schedule.missed == "naive" and not (facts.settles or facts.tolerates_loss):
+            raise ConfigError(
+                f'schedule.missed: found "naive", but {algorithm.name} needs every message'
+            )
         if pace is not None:
             check_own_pace(pace.kind, algorithm, self.network.schedule)
             if experiment.aggregation.rule != "mean":

@@ -176,9 +176,12 @@ class Neighbourhood(Company):
         return math.fsum(self._share(j, turn) for j in sorted(absent))
 
     def _settle(self, turn: Turn, undo: dict[int, Callable[[], Array]]) -> None:
-        """Move all edges past this turn; ``undo`` says what to add where we were not heard."""
+        """Move all edges past this turn; ``undo`` says what to add where we were not heard.
+
+        The account of an edge that is given up ends there, to be settled if it is taken up again.
+        """
         for link in self.every:
-            if turn[0] >= link.starts:
+            if turn[0] >= link.starts and (link.open or link.neighbour in undo):
                 link.used(turn, undo.get(link.neighbour) if link.ledger.keeps else None)
 
     async def _corrected(self, turn: Turn, mixed: Array) -> Array:
