@@ -14,6 +14,7 @@ import numpy as np
 from gossipml import seeds, topology
 from gossipml.aggregation import AGGREGATORS
 from gossipml.algorithms import Algorithm, Problem
+from gossipml.algorithms.describing import settles
 from gossipml.composition import Network, composed
 from gossipml.errors import ConfigError, nearest
 from gossipml.faults import Plan
@@ -84,7 +85,7 @@ class Parts:
         algorithm = composed(self.algorithm, self.network)
         pace = _own_pace(experiment)
         facts = algorithm.facts
-        if experiment.schedule.missed == "naive" and not (facts.settles or facts.tolerates_loss):
+        if experiment.schedule.missed == "naive" and not (settles(facts) or facts.tolerates_loss):
             raise ConfigError(
                 f'schedule.missed: found "naive", but {algorithm.name} needs every message'
             )

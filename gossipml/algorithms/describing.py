@@ -117,9 +117,17 @@ def needs(facts: Facts) -> tuple[str, ...]:
         ),
         (facts.static, "the same weights in every round"),
         (facts.compresses, f"{'an unbiased' if facts.unbiased else 'a'} compressor"),
-        (not facts.tolerates_loss, "every message"),
+        (
+            not facts.tolerates_loss,
+            "every neighbour to stay" if settles(facts) else "every message",
+        ),
     )
     return tuple(words for true, words in asked if true)
+
+
+def settles(facts: Facts) -> bool:
+    """Return whether the two ends of an edge can settle what one of them missed."""
+    return facts.settles and not facts.edgewise
 
 
 def sends(method: type[Algorithm]) -> str:

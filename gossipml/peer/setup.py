@@ -10,6 +10,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from gossipml.aggregation import Aggregator, Mean
+from gossipml.algorithms.describing import settles
 from gossipml.compression import Compressor, Identity
 from gossipml.errors import CheckpointError
 
@@ -113,7 +114,7 @@ class PeerSetup:
         has; or the neighbour is given up, where a method needs every message.
         """
         facts = self.algorithm.facts
-        sums = facts.settles and not facts.edgewise and self.aggregator.linear
+        sums = settles(facts) and self.aggregator.linear
         if self.pace is None and sums and self.missed == "settle":
             return "settle"
         return "skip" if facts.tolerates_loss or self.missed == "naive" else "give up"
