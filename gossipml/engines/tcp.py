@@ -6,6 +6,7 @@ is twice the rate of waiting first, and tensors go straight into and out of thei
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -43,6 +44,9 @@ class TcpStream:
         self._sock = sock
         self._moved = 0
 
+    async def identify(self) -> None:
+        """Believe everybody: on plain TCP nobody can tell."""
+
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         rest = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
         while rest:
@@ -51,7 +55,7 @@ class TcpStream:
             except BlockingIOError:
                 await self._wait(wait_writable)
                 continue
-            await self._yield_sometimes(count)
+            await self.yield_sometimes(count)
             while rest and count >= len(rest[0]):
                 count -= len(rest.pop(0))
             if rest:
@@ -64,8 +68,13 @@ class TcpStream:
             except BlockingIOError:
                 await self._wait(wait_readable)
                 continue
-            await self._yield_sometimes(count)
+            await self.yield_sometimes(count)
             return count
+
+    def send_now(self, data: bytes) -> None:
+        """Write what fits without waiting, if anything does."""
+        with contextlib.suppress(OSError):
+            self._sock.send(data)
 
     async def end(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -83,7 +92,8 @@ class TcpStream:
         except trio.ClosedResourceError:
             raise OSError(errno.EBADF, "closed") from None
 
-    async def _yield_sometimes(self, count: int) -> None:
+    async def yield_sometimes(self, count: int) -> None:
+        """Let others run after every so many bytes; call it for each that were moved."""
         self._moved += max(count, CALL_COST)
         if self._moved >= SLICE:
             self._moved = 0
@@ -120,7 +130,7 @@ class TcpNetwork:
                 now = trio.current_time()
                 credit = min(ACCEPT_BURST, credit + (now - since) / ACCEPT_EVERY_S) - 1
                 since = now
-                nursery.start_soon(handle, TcpStream(sock))
+                nursery.start_soon(handle, self._accepted(sock))
                 if credit < 0:
                     await trio.sleep(ACCEPT_EVERY_S)
 
@@ -140,7 +150,14 @@ class TcpNetwork:
         if address is None:
             raise ConnectionRefusedError("the topology gives no address for this neighbour")
         stream = await trio.open_tcp_stream(*address)
-        return TcpStream(socket.socket(fileno=stream.socket.detach()))
+        return self._dialled(socket.socket(fileno=stream.socket.detach()), neighbour)
+
+    def _accepted(self, sock: socket.socket) -> ByteStream:
+        return TcpStream(sock)
+
+    def _dialled(self, sock: socket.socket, neighbour: int) -> ByteStream:
+        del neighbour  # on plain TCP, whoever answers is taken for it
+        return TcpStream(sock)
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         name = getattr(work, "__name__", "")

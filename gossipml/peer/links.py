@@ -16,6 +16,7 @@ from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
 from gossipml.peer.ledger import Ledger
 from gossipml.peer.link import BEFORE, NEVER, Link
+from gossipml.peer.network import UntrustedError
 from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
 from gossipml.peer.session import JOIN, Session, transmit
@@ -215,8 +216,8 @@ class Links:
             return None
         try:
             return await self._introduce(link, stream)
-        except _Refused as refused:
-            self._refused_by(link, refused.report.message)
+        except (_Refused, UntrustedError) as refused:
+            self._refused_by(link, str(refused))
             stream.close()
         except (OSError, trio.TooSlowError, RemoteProtocolError):
             stream.close()
@@ -227,8 +228,8 @@ class Links:
 
     async def _introduce(self, link: Link, stream: ByteStream) -> Session:
         """Say hello to the neighbour that we dialled and hear its own."""
-        connection = self._connection()
         with trio.fail_after(self.timing.hello_timeout_s):
+            connection = self._connection(await stream.identify())
             await transmit(link, stream, connection, self._hello(link.id))
             theirs = await self._hear(stream, connection)
             if isinstance(theirs, wire.Error) and theirs.field == BUSY:
@@ -246,13 +247,15 @@ class Links:
 
     async def _accept(self, stream: ByteStream) -> None:
         """Hear who is there, and serve it if it is a neighbour with the same experiment."""
-        connection = self._connection()
+        connection = None
         try:
             with trio.fail_after(self.timing.hello_timeout_s):
+                caller = await stream.identify()
+                connection = self._connection(caller)
                 theirs = await self._hear(stream, connection)
                 if not isinstance(theirs, wire.Hello):
                     return
-                link, answer = self._answer(theirs)
+                link, answer = self._answer(theirs, caller)
                 if link is not None and isinstance(answer, wire.Hello):
                     await transmit(link, stream, connection, answer)
                 else:
@@ -262,7 +265,10 @@ class Links:
             connection.accept()
             session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
             await self._adopt(link, session)
+        except UntrustedError as error:
+            self._tell_refusal(None, str(error))
         except RemoteProtocolError as error:
+            assert connection is not None
             with contextlib.suppress(OSError), trio.move_on_after(self.timing.hello_timeout_s):
                 await stream.send(connection.send(wire.Error.about(error)))
                 await stream.end()
@@ -271,12 +277,14 @@ class Links:
         finally:
             stream.close()
 
-    def _answer(self, theirs: wire.Hello) -> tuple[Link | None, wire.Hello | wire.Error]:
+    def _answer(
+        self, theirs: wire.Hello, caller: str | None
+    ) -> tuple[Link | None, wire.Hello | wire.Error]:
         """Decide on somebody else's hello: our own, or a refusal."""
         link = self._by_id.get(theirs.peer)
         ours = self._hello(theirs.peer)
-        if link is None:
-            stranger = wire.check_hello(ours, theirs, self._by_id)
+        if link is None or caller not in (None, theirs.peer):
+            stranger = wire.check_hello(ours, theirs, self._by_id if caller is None else caller)
             assert stranger is not None
             self._tell_refusal(None, stranger.message)
             return None, stranger
@@ -339,8 +347,9 @@ class Links:
 
     # --- small parts -------------------------------------------------------------------
 
-    def _connection(self) -> wire.Connection:
-        return wire.Connection(self.setup.max_body)
+    def _connection(self, identity: str | None) -> wire.Connection:
+        # What proves who is there also protects the bytes: their checksums would come twice.
+        return wire.Connection(self.setup.max_body, checksum=identity is None)
 
     def _session(
         self,

@@ -14,11 +14,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class UntrustedError(OSError):
+    """Who is at the other end is not who may be, or will not have us; the message says why."""
+
+
 class ByteStream(Protocol):
     """An ordered, reliable stream of bytes to one neighbour; it may break at any time.
 
     A broken or closed stream raises ``OSError`` from ``send`` and ``receive_into``.
     """
+
+    async def identify(self) -> str | None:
+        """Find out who is at the other end, before all else; None where nobody can tell.
+
+        Raises
+        ------
+        UntrustedError
+            It is not a neighbour, or not the one that was dialled.
+        """
+        ...
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write all buffers in order; cancelled half-way, the stream must be closed."""

@@ -74,7 +74,7 @@ def _check_shapes(topology: Topology) -> None:
     m = len(topology.edges)
     expected: dict[str, tuple[int, ...]] = {
         "addresses": (topology.n,),
-        "keys": (topology.n,),
+        "public_keys": (topology.n,),
         "weight": (m,),
         "latency_ms": (m,),
         "bandwidth_mbps": (m,),

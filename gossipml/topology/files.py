@@ -31,7 +31,7 @@ _PLACES = (("x", "y"), ("Longitude", "Latitude"))  # the second as in the Intern
 class _NodeRecord(msgspec.Struct):
     id: int | str
     address: str | None = None
-    key: str | None = None
+    public_key: str | None = None
     pos: tuple[float, float] | None = None
 
 
@@ -137,7 +137,7 @@ def _from_json(data: bytes, path: Path) -> Topology:
     edges = record.links if record.edges is None else record.edges
     if edges is None:
         raise TopologyError(f"{path}: no field 'edges' (nor 'links'), expected a list of links")
-    nodes = [Node(str(n.id), n.address, n.key, n.pos) for n in record.nodes]
+    nodes = [Node(str(n.id), n.address, n.public_key, n.pos) for n in record.nodes]
     links = [
         Link(
             str(e.source),

@@ -40,7 +40,7 @@ class Node(NamedTuple):
 
     id: str
     address: str | None = None  # HOST:PORT
-    key: str | None = None  # public-key pin
+    public_key: str | None = None  # pinned: base64 of its DER
     pos: tuple[float, float] | None = None  # anything to draw with; (longitude, latitude) in maps
 
 
@@ -69,7 +69,7 @@ class Topology:
         row (sender, receiver), so that u's model travels to v.
     directed
         Whether links carry models one way.
-    addresses, keys
+    addresses, public_keys
         One entry a peer, None where unknown; ``()`` stands for all unknown.
     latency_ms, bandwidth_mbps, weight
         ``(m,)`` float64, nan where absent; an empty array stands for all absent.
@@ -90,7 +90,7 @@ class Topology:
     edges: Index
     directed: bool = False
     addresses: tuple[str | None, ...] = ()
-    keys: tuple[str | None, ...] = ()
+    public_keys: tuple[str | None, ...] = ()
     latency_ms: NDArray[np.float64] = field(default_factory=_absent)
     bandwidth_mbps: NDArray[np.float64] = field(default_factory=_absent)
     weight: NDArray[np.float64] = field(default_factory=_absent)
@@ -99,7 +99,7 @@ class Topology:
     def __post_init__(self) -> None:
         edges = _frozen(np.asarray(self.edges, np.int64).reshape(-1, 2))
         object.__setattr__(self, "edges", edges)
-        for name in ("addresses", "keys"):
+        for name in ("addresses", "public_keys"):
             object.__setattr__(self, name, getattr(self, name) or (None,) * len(self.ids))
         for name in _EDGE_FIELDS:
             given = np.asarray(getattr(self, name), np.float64)
@@ -123,7 +123,7 @@ class Topology:
             edges=np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),
             directed=directed,
             addresses=tuple(node.address for node in nodes),
-            keys=tuple(node.key for node in nodes),
+            public_keys=tuple(node.public_key for node in nodes),
             positions=np.array(known, np.float64) if len(known) == len(nodes) else None,
             **{key: columns[:, k] for k, key in enumerate(_EDGE_FIELDS)},
         )
@@ -142,7 +142,7 @@ class Topology:
     def from_networkx(cls, graph: nx.Graph[Any], name: str = "") -> Topology:
         """Build a topology from any networkx graph; ids are the nodes as strings.
 
-        Node attributes ``address``, ``key``, ``pos`` and edge attributes ``weight``,
+        Node attributes ``address``, ``public_key``, ``pos`` and edge attributes ``weight``,
         ``latency_ms``, ``bandwidth_mbps`` are kept, all others dropped.
         """
         name = name or str(graph.name or "graph")
@@ -165,7 +165,10 @@ class Topology:
 
     def node_data(self, peer: int) -> dict[str, Any]:
         """Return what is known of a peer besides its id, under the names that files use."""
-        data: dict[str, Any] = {"address": self.addresses[peer], "key": self.keys[peer]}
+        data: dict[str, Any] = {
+            "address": self.addresses[peer],
+            "public_key": self.public_keys[peer],
+        }
         if self.positions is not None:
             data["pos"] = tuple(self.positions[peer].tolist())
         return {name: value for name, value in data.items() if value is not None}
@@ -308,10 +311,13 @@ def in_order(first: Index, second: Index, n: int) -> Index:
 
 
 def _node(name: str, id: str, data: dict[str, Any]) -> Node:
-    address, key = (None if data.get(k) is None else str(data[k]) for k in ("address", "key"))
+    texts = (data.get("address"), data.get("public_key"))
+    address, public_key = (None if text is None else str(text) for text in texts)
     pos = data.get("pos")
     try:
-        return Node(id, address, key, None if pos is None else (float(pos[0]), float(pos[1])))
+        return Node(
+            id, address, public_key, None if pos is None else (float(pos[0]), float(pos[1]))
+        )
     except (TypeError, ValueError, IndexError, KeyError):
         raise TopologyError(
             f"{name}: pos of peer {id!r} is {pos!r}, expected two numbers"

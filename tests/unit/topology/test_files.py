@@ -25,7 +25,12 @@ def rich():
 
 
 def assert_equal(a, b):
-    assert (a.ids, a.directed, a.addresses, a.keys) == (b.ids, b.directed, b.addresses, b.keys)
+    assert (a.ids, a.directed, a.addresses, a.public_keys) == (
+        b.ids,
+        b.directed,
+        b.addresses,
+        b.public_keys,
+    )
     np.testing.assert_array_equal(a.edges, b.edges)
     for field in ("weight", "latency_ms", "bandwidth_mbps"):
         np.testing.assert_array_equal(getattr(a, field), getattr(b, field))

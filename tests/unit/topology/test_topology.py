@@ -66,12 +66,12 @@ def test_one_peer():
 
 def test_networkx_round_trip_keeps_attributes():
     graph = nx.DiGraph(name="pair")
-    graph.add_node("a", address="h:1", key="k", pos=(1, 2), colour="red")
+    graph.add_node("a", address="h:1", public_key="k", pos=(1, 2), colour="red")
     graph.add_node("b", pos=(3, 4))
     graph.add_edge("a", "b", weight=0.25, latency_ms=3, bandwidth_mbps=100)
     graph.add_edge("b", "a", latency_ms=4.5)
     topology = Topology.from_networkx(graph)
-    assert (topology.name, topology.addresses, topology.keys) == (
+    assert (topology.name, topology.addresses, topology.public_keys) == (
         "pair",
         ("h:1", None),
         ("k", None),
