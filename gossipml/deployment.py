@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, composition, methods, topology
 from gossipml.engines.stopping import Stopper
-from gossipml.engines.tcp import bind, parse_address
+from gossipml.engines.tcp import bind, is_loopback, parse_address
 from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
 from gossipml.launch.child import Orders
@@ -28,10 +28,12 @@ from gossipml.result import raise_if_diverged, raise_if_none, stacked, summarise
 from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
+    from gossipml.engines.tls import Trust
     from gossipml.launch.supervisor import Ends
     from gossipml.recording import Listener
     from gossipml.result import Result
@@ -175,6 +177,8 @@ def run_alone(
     runs: Path | str = "runs",
     data: Path | None = None,
     address: tuple[str, int] | None = None,
+    key: Path | None = None,
+    insecure: bool = False,
     listen: Listener = ignore,
     allow_isolation: bool = False,
 ) -> Result:
@@ -192,6 +196,12 @@ def run_alone(
         This peer's own samples; by default its part of the experiment's source.
     address : (host, port), optional
         Where to listen, if not at the topology's address of this peer.
+    key : Path, optional
+        This peer's private key with its certificate beside it, or the folder of both: speak
+        TLS 1.3, and only with neighbours whose keys the topology file pins. See
+        :func:`gossipml.keys.make_key`.
+    insecure : bool
+        Without a key, speak plain text with other machines too.
 
     Returns
     -------
@@ -207,6 +217,12 @@ def run_alone(
     graph = network.topology
     index = graph.index(peer)
     addresses, here = _addresses(network, index, address)
+    neighbours = network.schedule.neighbours(index)
+    trust = None
+    if key is not None:
+        trust = _trust(graph, index, neighbours, key)
+    elif not insecure:
+        _check_loopback([here, *(addresses[j] for j in neighbours)])
     shards = (
         load_shard(data, index, experiment.model.dtype)
         if data is not None
@@ -231,7 +247,7 @@ def run_alone(
         with threadpool_limits(1):
             assert recording.checkpoints is not None
             outcome, status = run_peer(
-                setup, listener, addresses,
+                setup, listener, addresses, trust=trust,
                 report=recording.hear, keep=recording.checkpoints.write,
             )  # fmt: skip
         wall_s = time.perf_counter() - begin
@@ -270,6 +286,42 @@ def _addresses(
             "every peer (gossipml topology make … --addresses HOST:PORT --out FILE)"
         )
     return addresses, here
+
+
+def _trust(graph: topology.Topology, index: int, neighbours: Sequence[int], key: Path) -> Trust:
+    """Return a peer's own key and the pinned ones of its neighbours; all must have one."""
+    from gossipml import keys  # needs an extra, as do the certificates of its neighbours
+    from gossipml.engines.tls import Trust
+
+    pins = {}
+    for j in neighbours:
+        pin = graph.public_keys[j]
+        if pin is None:
+            raise ConfigError(
+                f"topology: peer {graph.ids[j]!r} has no public_key, which --key needs of every "
+                "neighbour (gossipml keys pin TOPOLOGY CERTIFICATE… --out FILE)"
+            )
+        pins[graph.ids[j]] = pin
+    if key.is_dir():
+        key /= f"{file_name(graph.ids[index])}.key"
+    trust = Trust(graph.ids[index], key, pins)
+    own = graph.public_keys[index]
+    if own not in (None, keys.to_text(trust.own.public_key)):
+        raise ConfigError(
+            f"{key}: not the key that the topology pins for peer {graph.ids[index]!r}"
+        )
+    return trust
+
+
+def _check_loopback(addresses: Iterable[tuple[str, int] | None]) -> None:
+    """Refuse to speak plain text where others can hear it."""
+    for address in addresses:
+        if address is not None and not is_loopback(address[0]):
+            raise ConfigError(
+                f"{address[0]}:{address[1]} is not on loopback, and traffic would be plain text; "
+                "give --key FILE (gossipml keys new makes one), or --insecure on a network that "
+                "you trust"
+            )
 
 
 def _run_processes(

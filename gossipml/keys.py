@@ -13,7 +13,6 @@ import binascii
 import datetime as dt
 import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -35,6 +34,8 @@ except ImportError:
     raise MissingExtraError("cryptography", "standard") from None
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 NAMES = "gossipml://peer/"  # then the id, percent-encoded: the URI that a certificate is for

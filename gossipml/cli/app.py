@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import gossipml
-from gossipml.cli import algorithms, comparing, inspecting, sweeping, topology, training
+from gossipml.cli import algorithms, comparing, inspecting, keys, sweeping, topology, training
 
 app = typer.Typer(
     name="gossipml",
@@ -47,3 +47,4 @@ app.command()(comparing.compare)
 app.command()(inspecting.partition)
 app.add_typer(topology.app, name="topology")
 app.add_typer(algorithms.app, name="algorithms")
+app.add_typer(keys.app, name="keys")

@@ -164,6 +164,16 @@ def peer(
             help="Where to listen, if not at its own address in the topology.", metavar="HOST:PORT"
         ),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="This peer's private key, or the folder that it is in: speak TLS only.",
+            metavar="PATH",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Speak plain text beyond loopback too.")
+    ] = False,
     set_: Set = None,
     seed: Seed = None,
     out: Out = None,
@@ -174,12 +184,17 @@ def peer(
 ) -> int:
     """Be one peer, here; its neighbours are other processes, on this machine or others.
 
-    The experiment's topology must be a file that gives an address for every peer.
+    The experiment's topology must be a file that gives an address for every peer. With --key,
+    both ends of every connection show the key that the file pins for them.
     """
     from gossipml import assembly, deployment
     from gossipml.engines.tcp import parse_address
     from gossipml.experiment import load_experiment
 
+    if key is not None and insecure:
+        raise ConfigError("--insecure: found beside --key, expected only one of them")
+    if insecure:
+        talk("--insecure: plain text, and whoever reaches this peer's port is believed")
     experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     graph = assembly.build_topology(experiment)
     result = deployment.run_alone(
@@ -188,6 +203,8 @@ def peer(
         out,
         data=data,
         address=parse_address(listen, "--listen") if listen else None,
+        key=key,
+        insecure=insecure,
         listen=_lines(experiment.rounds, quiet=quiet, verbose=verbose),
         allow_isolation=allow_isolation,
     )

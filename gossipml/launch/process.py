@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from gossipml.engines.tls import Trust
     from gossipml.peer.checkpoint import Checkpoint
+    from gossipml.peer.network import Network
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import Outcome, PeerSetup
 
@@ -29,6 +31,7 @@ def run_peer(
     listener: socket.socket,
     addresses: Sequence[tuple[str, int] | None],
     *,
+    trust: Trust | None = None,
     report: Callable[[Report], None],
     keep: Callable[[Checkpoint, int], object] | None = None,
     leash: int | None = None,
@@ -42,6 +45,8 @@ def run_peer(
         Bound and listening.
     addresses : sequence of (host, port) or None
         By peer index.
+    trust : Trust, optional
+        Speak TLS only, with these neighbours only; without it, plain text.
     report : callable
     keep : callable, optional
         Writes its checkpoints.
@@ -59,11 +64,16 @@ def run_peer(
         What :meth:`Peer.run` raises.
     """
     status = 0
+    network: Network = TcpNetwork(listener, addresses)
+    if trust is not None:
+        from gossipml.engines.tls import TlsNetwork  # needs an extra
+
+        network = TlsNetwork(listener, addresses, trust=trust, ids=setup.ids)
 
     async def main() -> Outcome:
         peer = Peer(
             setup,
-            TcpNetwork(listener, addresses),
+            network,
             incarnation=int.from_bytes(os.urandom(8), "little"),
             report=report,
             keep=keep,
