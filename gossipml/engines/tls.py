@@ -203,8 +203,6 @@ class TlsStream:
     async def receive_into(self, buffer: memoryview) -> int:
         count = self._take(buffer)
         while count is None:
-            if self._outgoing.pending > ANSWERS:  # they go out with what is sent next
-                raise OSError("asks for new keys all the time")
             await self._receive()
             count = self._take(buffer)
         await self._stream.yield_sometimes(count)
@@ -232,8 +230,8 @@ class TlsStream:
         count = 0
         while count < len(buffer):
             try:
-                # typeshed knows no memoryviews here, and no numbers
-                more: Any = self._tls.read(len(buffer) - count, buffer[count:])  # type: ignore[arg-type]
+                # typeshed knows of bytes only, but with a buffer it is their number
+                more: Any = self._tls.read(len(buffer) - count, buffer[count:])
             except ssl.SSLWantReadError:
                 if not count:
                     return None
@@ -247,6 +245,8 @@ class TlsStream:
         return count
 
     async def _receive(self) -> None:
+        if self._outgoing.pending > ANSWERS:  # they go out with what is sent next
+            raise OSError("asks for new keys all the time")
         count = await self._stream.receive_into(self._room)
         if count:
             self._incoming.write(self._room[:count])
