@@ -17,7 +17,7 @@ import trio
 from gossipml import keys
 from gossipml.engines.tcp import TcpNetwork, TcpStream
 from gossipml.errors import ConfigError
-from gossipml.peer.network import UntrustedError
+from gossipml.peer.network import UntrustedError, UnwelcomeError
 
 if TYPE_CHECKING:
     import socket
@@ -222,9 +222,10 @@ class TlsStream:
         except ssl.SSLEOFError:
             raise OSError("the stream was cut off") from None
         except ssl.SSLError as error:
-            if self._heard:
+            # A server looks at a certificate only when the handshake is over for its client.
+            if self._heard or "_ALERT_" not in (error.reason or ""):
                 raise
-            raise UntrustedError(_reason(error)) from None
+            raise UnwelcomeError(_reason(error)) from None
 
     def _decrypt(self, buffer: memoryview) -> int | None:
         count = 0

@@ -16,7 +16,7 @@ from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
 from gossipml.peer.ledger import Ledger
 from gossipml.peer.link import BEFORE, NEVER, Link
-from gossipml.peer.network import UntrustedError
+from gossipml.peer.network import UntrustedError, UnwelcomeError
 from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
 from gossipml.peer.session import JOIN, Session, transmit
@@ -216,8 +216,12 @@ class Links:
             return None
         try:
             return await self._introduce(link, stream)
-        except (_Refused, UntrustedError) as refused:
+        except (_Refused, UnwelcomeError) as refused:
             self._refused_by(link, str(refused))
+            stream.close()
+        except UntrustedError as error:  # who is at the address now need not be who comes
+            link.turned_away = str(error)
+            self._tell_refusal(link, str(error))
             stream.close()
         except (OSError, trio.TooSlowError, RemoteProtocolError):
             stream.close()
@@ -265,7 +269,7 @@ class Links:
             connection.accept()
             session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
             await self._adopt(link, session)
-        except UntrustedError as error:
+        except (UntrustedError, UnwelcomeError) as error:
             self._tell_refusal(None, str(error))
         except RemoteProtocolError as error:
             assert connection is not None

@@ -15,13 +15,18 @@ T = TypeVar("T")
 
 
 class UntrustedError(OSError):
-    """Who is at the other end is not who may be, or will not have us; the message says why."""
+    """Who is at the other end is not who may be; the message says why."""
+
+
+class UnwelcomeError(OSError):
+    """The other end, whom we trust, does not trust us; the message says why."""
 
 
 class ByteStream(Protocol):
     """An ordered, reliable stream of bytes to one neighbour; it may break at any time.
 
-    A broken or closed stream raises ``OSError`` from ``send`` and ``receive_into``.
+    A broken or closed stream raises ``OSError`` from ``send`` and ``receive_into``, among them
+    ``UnwelcomeError`` where the other end refuses us in place of its first words.
     """
 
     async def identify(self) -> str | None:
