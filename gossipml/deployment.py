@@ -19,6 +19,7 @@ from gossipml.engines.tcp import bind, is_loopback, parse_address
 from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
 from gossipml.launch.child import Orders
+from gossipml.launch.faults import Faults
 from gossipml.launch.process import run_peer
 from gossipml.launch.supervisor import Supervisor
 from gossipml.observe.runfolder import RunFolder, file_name
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.engines.tls import Trust
+    from gossipml.faults import Plan
     from gossipml.launch.supervisor import Ends
     from gossipml.recording import Listener
     from gossipml.result import Result
@@ -82,9 +84,13 @@ def run(
         experiment = msgspec.structs.replace(experiment, checkpoint_every=CHECKPOINT_EVERY)
     parts = assembly.build_parts(experiment)
     parts.setups(experiment)  # what is wrong shows here, before anything is written
+    plan = parts.plan(experiment)
     with Stopper() as stopper:
         recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
-        return _run(parts, recording, stopper, allow_isolation=allow_isolation, restarts=restarts)
+        return _run(
+            parts, recording, stopper,
+            allow_isolation=allow_isolation, restarts=restarts, plan=plan,
+        )  # fmt: skip
 
 
 def resume(
@@ -98,7 +104,7 @@ def resume(
 
     All peers go back to the newest round of which every one has a whole checkpoint that was
     reached with no neighbour missing. The run ends with the same models as one that was never
-    disturbed.
+    disturbed; nothing goes wrong on purpose a second time.
 
     Raises
     ------
@@ -128,6 +134,7 @@ def _run(
     *,
     allow_isolation: bool,
     restarts: int,
+    plan: Plan | None = None,
     begin: int | None = None,
 ) -> Result:
     experiment = recording.experiment
@@ -136,7 +143,7 @@ def _run(
         started = time.perf_counter()
         ends = _run_processes(
             experiment, parts, recording, recording.folder, stopper,
-            allow_isolation=allow_isolation, restarts=restarts, begin=begin,
+            allow_isolation=allow_isolation, restarts=restarts, plan=plan, begin=begin,
         )  # fmt: skip
         stopper.close()  # what follows may take a while and is nothing to end gently
         ends.signal = ends.signal or stopper.signal
@@ -333,15 +340,20 @@ def _run_processes(
     *,
     allow_isolation: bool,
     restarts: int,
+    plan: Plan | None,
     begin: int | None,
 ) -> Ends:
     """Hand every peer its socket, its neighbours' addresses and its own samples; run them."""
     graph = parts.network.topology
     home = folder.path.resolve()
     listeners = [bind("127.0.0.1", 0) for _ in graph.ids]
+    faults = None
     try:
-        addresses = tuple(f"127.0.0.1:{sock.getsockname()[1]}" for sock in listeners)
+        where = [sock.getsockname()[:2] for sock in listeners]
+        addresses = tuple(f"{host}:{port}" for host, port in where)
         topology.save_topology(replace(graph, addresses=addresses), home / "topology.json")
+        if plan is not None and plan.faults:
+            faults = Faults(plan, parts.network.schedule.neighbours, where)
         files = save_shards(home / "data", parts.shards, graph.ids)
         (home / "logs").mkdir(exist_ok=True)
         orders = [
@@ -354,6 +366,8 @@ def _run_processes(
                 listener=listeners[i].fileno(),
                 allow_isolation=allow_isolation,
                 begin=begin,
+                by_way_of=faults.addresses_for(i) if faults else {},
+                marks=faults.marks if faults else (),
             )
             for i in range(graph.n)
         ]
@@ -364,12 +378,15 @@ def _run_processes(
             logs=[home / "logs" / f"{file_name(peer)}.log" for peer in graph.ids],
             report=recording.hear,
             restarts=restarts,
+            faults=faults,
             noted=lambda: stopper.signal,
             held=recording.lock.descriptors if recording.lock else (),
         ).run()
     finally:
         for sock in listeners:
             sock.close()
+        if faults is not None:
+            faults.close()
         shutil.rmtree(home / "data", ignore_errors=True)  # the seed makes them again
 
 

@@ -109,6 +109,10 @@ class Course:
 
     # --- time --------------------------------------------------------------------------
 
+    def set_out(self) -> None:
+        """Count time from now, not from when this was made."""
+        self._started = trio.current_time()
+
     async def run(self) -> None:
         """Begin and end faults as time goes by, until cancelled."""
         for k, fault in enumerate(self.plan.faults):
@@ -129,6 +133,14 @@ class Course:
                 continue
             if self.plan.concerns(k, peer):
                 self._begin(k, peer)
+
+    def finish(self) -> None:
+        """Tell of what lasts to the end of the run, and of what never came about."""
+        for k, effect in enumerate(self.effects):
+            if effect.began_s is None:
+                self._tell(k, "never came about: the run was over", None)
+            elif k in self._active:
+                self._tell(k, "lasts to the end", None)
 
     # --- what links ask ----------------------------------------------------------------
 
@@ -270,5 +282,5 @@ class Course:
         peers = self.plan.peers(k)
         first = peer if peer is not None else peers[0] if peers else None
         count = self.effects[k].count
-        done = f", {count} hit" if what == "is over" and not peers else ""
+        done = f", {count} hit" if count and not peers else ""
         self.stage.tell(first, self._round, f"faults[{k}]: {self.plan.words(k)} {what}{done}")

@@ -29,7 +29,7 @@ from gossipml.peer.reports import Event, Finished, Report
 from gossipml.shards import load_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Self
 
 
@@ -44,6 +44,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     listener: int  # descriptor of the bound socket
     allow_isolation: bool = False
     begin: int | None = None  # round of the checkpoint to go on from
+    by_way_of: dict[int, str] = {}  # where to dial neighbours, if not at their own address
+    marks: tuple[int, ...] = ()  # rounds that the supervisor waits for
 
 
 class Mouth:
@@ -111,7 +113,10 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
         allow_isolation=orders.allow_isolation,
         begin=None if orders.begin is None else {me: checkpoints.read(me, orders.begin)},
     )
-    addresses = [parse_address(a, "address") if a else None for a in graph.addresses]
+    addresses = [
+        parse_address(address, "address") if address else None
+        for address in (orders.by_way_of.get(j, a) for j, a in enumerate(graph.addresses))
+    ]
     listener = socket.socket(fileno=orders.listener)
     say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
     try:
@@ -121,6 +126,7 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
             addresses,
             report=report,
             keep=checkpoints.write,
+            began=_telling(orders.marks, setup.id, say),
             leash=sys.stdin.fileno(),
         )
     except GossipError as error:
@@ -135,6 +141,19 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
     for record in finished:
         say(record)
     return status
+
+
+def _telling(marks: Sequence[int], me: str, say: Callable[[Report], None]) -> Callable[[int], None]:
+    """Return what tells of rounds that begin: of each mark, the first one that is as far."""
+    left = sorted(marks, reverse=True)
+
+    def began(round: int) -> None:
+        if left and round >= left[-1]:
+            while left and round >= left[-1]:
+                left.pop()
+            say(Event(peer=me, t_s=0.0, kind="began", round=round))
+
+    return began
 
 
 if __name__ == "__main__":

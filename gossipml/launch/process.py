@@ -34,6 +34,7 @@ def run_peer(
     trust: Trust | None = None,
     report: Callable[[Report], None],
     keep: Callable[[Checkpoint, int], object] | None = None,
+    began: Callable[[int], object] = lambda round: None,
     leash: int | None = None,
 ) -> tuple[Outcome, int]:
     """Run one peer over TCP until it is done or told to stop.
@@ -50,6 +51,8 @@ def run_peer(
     report : callable
     keep : callable, optional
         Writes its checkpoints.
+    began : callable
+        Called with the number of each round as it begins.
     leash : int, optional
         A file descriptor; when it reaches its end, the supervisor is gone and the peer stops.
 
@@ -77,6 +80,7 @@ def run_peer(
             incarnation=int.from_bytes(os.urandom(8), "little"),
             report=report,
             keep=keep,
+            began=began,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(_stop_on_signal, peer, remember)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gossipml.launch.child import Orders
+    from gossipml.launch.faults import Faults
     from gossipml.peer.reports import EventKind
 
 PATIENCE_S = 3.5  # from the first signal until peers that still run are killed …
@@ -61,6 +62,8 @@ class Supervisor:
         Called with every report of every peer.
     restarts : int
         How often, in all, peers whose process died are started again.
+    faults : Faults, optional
+        What goes wrong on purpose.
     noted : callable, optional
         Returns the signal that came before signals are listened to here, if one did.
     held : sequence of int
@@ -73,10 +76,15 @@ class Supervisor:
     logs: Sequence[Path]
     report: Callable[[Report], None]
     restarts: int = 0
+    faults: Faults | None = None
     noted: Callable[[], int | None] = lambda: None
     held: Sequence[int] = ()
     ends: Ends = field(default_factory=Ends)
     _processes: list[trio.Process] = field(default_factory=list)
+    _newest: dict[int, trio.Process] = field(default_factory=dict)  # of peers not at their end
+    _rounds: dict[int, int] = field(default_factory=dict)  # the last one heard of, by peer
+    _why: dict[int, str] = field(default_factory=dict)  # a process was ended on purpose, by peer
+    _zero: float | None = None  # when the first peer was there
 
     def run(self) -> Ends:
         """Start all peers and wait until every one has ended.
@@ -96,12 +104,16 @@ class Supervisor:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._obey_signals)  # hears them from before the first peer
+                if self.faults is not None:
+                    nursery.start_soon(self.faults.run, self)
                 async with trio.open_nursery() as peers:
                     for i in range(len(self.ids)):
                         if self.ends.signal is not None:
                             break
                         process = await self._start(i)
                         peers.start_soon(self._follow, i, process)
+                if self.faults is not None:
+                    self.faults.finish()
                 nursery.cancel_scope.cancel()
         finally:
             for process in self._processes:
@@ -123,24 +135,40 @@ class Supervisor:
                 start_new_session=True,  # a terminal's Ctrl-C reaches us, and we tell the peers
                 env={**os.environ, **ONE_THREAD},
             )
-        if not self.restarts:  # else the next process of this peer will need it
+        if not self._may_need(i):
             listener.close()
         self._processes.append(process)
+        self._newest[i] = process
         if self.ends.signal is not None:  # it came while this one was being started
             process.send_signal(signal.SIGTERM)
         return process
 
     async def _follow(self, i: int, process: trio.Process) -> None:
         """Pass on one peer's reports until its process ends, and the next one's if it died."""
-        while not await self._hear(i, process) and self._may_restart():
-            self.restarts -= 1
-            self._tell("restarted", self.ids[i], "a new process takes its place")
+        while not await self._hear(i, process) and await self._has_successor(i):
+            self._tell("restarted", i, "a new process takes its place")
             process = await self._start(i, anew=True)
+        del self._newest[i]
         self.listeners[i].close()
 
-    def _may_restart(self) -> bool:
-        """Return whether a peer that died is started again: not when others are at their end."""
-        return self.restarts > 0 and self.ends.signal is None and not self.ends.finished
+    async def _has_successor(self, i: int) -> bool:
+        """Wait until a peer that died is started again; return False if it is not.
+
+        It is not when others are at their end.
+        """
+        planned = self._why.pop(i, None) is not None
+        if planned and self.faults is not None and not await self.faults.started(i):
+            return False
+        if self.ends.signal is not None or self.ends.finished:
+            return False
+        if planned:
+            return True
+        self.restarts -= 1
+        return self.restarts >= 0
+
+    def _may_need(self, i: int) -> bool:
+        """Return whether another process of this peer may need its socket."""
+        return self.restarts > 0 or (self.faults is not None and self.faults.may_return(i))
 
     async def _hear(self, i: int, process: trio.Process) -> bool:
         """Pass on what a process reports until it ends; return whether it ended by itself."""
@@ -156,22 +184,73 @@ class Supervisor:
                     explained |= isinstance(record, Event) and record.kind == "failed"
                     if isinstance(record, Finished):
                         self.ends.finished[record.peer] = record
-                    self.report(record)
+                        if self.faults is not None:
+                            self.faults.start_nobody()
+                    self._note(i, record)
         status = await process.wait()
         assert process.stdin is not None
         await process.stdin.aclose()
         if status < 0:
             name = signal.Signals(-status).name
-            self._tell("lost", self.ids[i], f"its process was ended by {name}")
+            self._tell("lost", i, self._why.get(i) or f"its process was ended by {name}")
             return False
         if self.ids[i] not in self.ends.finished and not explained:
             why = f"its process ended with status {status}; see {self.logs[i]}"
-            self._tell("lost", self.ids[i], why)
+            self._tell("lost", i, why)
             return False
         return True
 
-    def _tell(self, kind: EventKind, peer: str, detail: str) -> None:
-        self.report(Event(peer=peer, t_s=0.0, kind=kind, round=0, about=peer, detail=detail))
+    def _note(self, i: int, record: Report) -> None:
+        """Pass a report on, and remember what it says of time and rounds."""
+        if not isinstance(record, Event) and self._zero is None:
+            self._zero = trio.current_time()
+        self._rounds[i] = record.rounds if isinstance(record, Finished) else record.round
+        if isinstance(record, Event) and record.kind == "began":
+            if self.faults is not None:
+                self.faults.began(i, record.round)
+        else:
+            self.report(record)
+
+    def _tell(self, kind: EventKind, i: int, detail: str, *, round: int | None = None) -> None:
+        """Report what no peer says itself: in seconds since the first one had its data."""
+        now = trio.current_time()
+        self.report(
+            Event(
+                peer=self.ids[i],
+                t_s=now - (now if self._zero is None else self._zero),
+                kind=kind,
+                round=self._rounds.get(i, 0) if round is None else round,
+                about=None if kind == "fault" else self.ids[i],
+                detail=detail,
+            )
+        )
+
+    # --- what a plan of faults asks for --------------------------------------------------
+
+    def present(self) -> Sequence[int]:
+        """Return whose process runs or will be back."""
+        return list(self._newest)
+
+    def pid(self, peer: int) -> int | None:
+        """Return the number of a peer's process, if it runs."""
+        process = self._newest.get(peer)
+        return None if process is None or process.returncode is not None else process.pid
+
+    def send(self, peer: int, number: signal.Signals) -> None:
+        """Send a peer's process a signal, if it runs."""
+        if self.pid(peer) is not None:
+            self._newest[peer].send_signal(number)
+
+    def end(self, peer: int, why: str) -> None:
+        """End a peer's process at once, if it runs."""
+        self._why[peer] = why
+        self.send(peer, signal.SIGKILL)
+
+    def tell_fault(self, peer: int, round: int, detail: str) -> None:
+        """Report what is done to peers or links."""
+        self._tell("fault", peer, detail, round=round)
+
+    # --- signals ---------------------------------------------------------------------------
 
     async def _obey_signals(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -193,6 +272,9 @@ class Supervisor:
     def _stop(self, number: int, nursery: trio.Nursery) -> None:
         self.ends.signal = number
         self._send(signal.SIGTERM)
+        if self.faults is not None:
+            self.faults.stop()
+            self._send(signal.SIGCONT)  # who is paused has to hear it
         nursery.start_soon(self._kill_later)
 
     async def _kill_later(self) -> None:

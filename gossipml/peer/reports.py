@@ -33,6 +33,7 @@ EventKind: TypeAlias = Literal[
     "failed",
     "restarted",  # its process died, and another takes its place
     "rejoined",  # an edge was taken up again in mid-run
+    "began",  # a round that a plan waits for; for the supervisor only
     "fault",  # something planned goes wrong, or is over
     "unsettled",  # what two ends used of each other's messages may differ for good
     "unkept",  # what should have been written could not be
