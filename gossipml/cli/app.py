@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 import gossipml
-from gossipml.cli import algorithms, comparing, inspecting, keys, sweeping, topology, training
+from gossipml.cli import (
+    algorithms,
+    comparing,
+    inspecting,
+    keys,
+    replaying,
+    sweeping,
+    topology,
+    training,
+)
 
 app = typer.Typer(
     name="gossipml",
@@ -39,6 +48,7 @@ def _main(
 app.command()(training.run)
 app.command()(training.simulate)
 app.command()(training.peer)
+app.command()(replaying.replay)
 app.command()(sweeping.sweep)
 app.command()(inspecting.check)
 app.command()(inspecting.recommend)
