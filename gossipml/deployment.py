@@ -22,6 +22,7 @@ from gossipml.launch.child import Orders
 from gossipml.launch.faults import Faults
 from gossipml.launch.process import run_peer
 from gossipml.launch.supervisor import Supervisor
+from gossipml.observe.incidents import came_about
 from gossipml.observe.runfolder import RunFolder, file_name
 from gossipml.peer.reports import Event
 from gossipml.recording import Recording, go_back, ignore
@@ -29,7 +30,7 @@ from gossipml.result import raise_if_diverged, raise_if_none, stacked, summarise
 from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -84,12 +85,12 @@ def run(
         experiment = msgspec.structs.replace(experiment, checkpoint_every=CHECKPOINT_EVERY)
     parts = assembly.build_parts(experiment)
     parts.setups(experiment)  # what is wrong shows here, before anything is written
-    plan = parts.plan(experiment)
+    parts.plan(experiment)
     with Stopper() as stopper:
         recording = Recording(experiment, "tcp", out=out, runs=runs, listen=listen)
         return _run(
             parts, recording, stopper,
-            allow_isolation=allow_isolation, restarts=restarts, plan=plan,
+            allow_isolation=allow_isolation, restarts=restarts,
         )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def resume(
 
     All peers go back to the newest round of which every one has a whole checkpoint that was
     reached with no neighbour missing. The run ends with the same models as one that was never
-    disturbed; nothing goes wrong on purpose a second time.
+    disturbed; a planned fault that came about before does not again.
 
     Raises
     ------
@@ -118,12 +119,13 @@ def resume(
             f'{run}: schedule.kind is {experiment.schedule.kind!r}, expected "sync" to resume'
         )
     parts = assembly.build_parts(experiment)
+    past = came_about(recording.before.events)
     begin = go_back(recording, parts.network.topology.ids, partial(parts.setups, experiment))
     round = None if begin is None else next(iter(begin.values())).round
     with Stopper() as stopper:
         return _run(
             parts, recording, stopper,
-            allow_isolation=allow_isolation, restarts=restarts, begin=round,
+            allow_isolation=allow_isolation, restarts=restarts, past=past, begin=round,
         )  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _run(
     *,
     allow_isolation: bool,
     restarts: int,
-    plan: Plan | None = None,
+    past: Collection[int] = (),
     begin: int | None = None,
 ) -> Result:
     experiment = recording.experiment
@@ -143,7 +145,7 @@ def _run(
         started = time.perf_counter()
         ends = _run_processes(
             experiment, parts, recording, recording.folder, stopper,
-            allow_isolation=allow_isolation, restarts=restarts, plan=plan, begin=begin,
+            allow_isolation=allow_isolation, restarts=restarts, past=past, begin=begin,
         )  # fmt: skip
         stopper.close()  # what follows may take a while and is nothing to end gently
         ends.signal = ends.signal or stopper.signal
@@ -340,7 +342,7 @@ def _run_processes(
     *,
     allow_isolation: bool,
     restarts: int,
-    plan: Plan | None,
+    past: Collection[int],
     begin: int | None,
 ) -> Ends:
     """Hand every peer its socket, its neighbours' addresses and its own samples; run them."""
@@ -352,8 +354,9 @@ def _run_processes(
         where = [sock.getsockname()[:2] for sock in listeners]
         addresses = tuple(f"{host}:{port}" for host, port in where)
         topology.save_topology(replace(graph, addresses=addresses), home / "topology.json")
-        if plan is not None and plan.faults:
-            faults = Faults(plan, parts.network.schedule.neighbours, where)
+        if experiment.faults:
+            plan = parts.plan(experiment)
+            faults = Faults(plan, parts.network.schedule.neighbours, where, past)
         files = save_shards(home / "data", parts.shards, graph.ids)
         (home / "logs").mkdir(exist_ok=True)
         orders = [

@@ -140,6 +140,11 @@ class Recording:
         return _checkpoint(self.folder.read_checkpoint(STACK), self.folder.path)
 
     @property
+    def before(self) -> History:
+        """What was reported before the run was resumed."""
+        return self._until_now
+
+    @property
     def checkpoints(self) -> Checkpoints | None:
         """Where the peers' checkpoints go."""
         return Checkpoints(self.folder.path / CHECKPOINTS) if self.folder else None

@@ -17,7 +17,7 @@ from gossipml.faults.record import FRAME_KINDS
 from gossipml.wire import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from gossipml.faults.plan import Plan
 
@@ -92,10 +92,14 @@ class Course:
         Is told what to do to processes and connections.
     begin : int
         The round that a run is resumed from: faults of earlier ones were in the run before.
+    past : collection of int
+        Faults that came about before, and do not again.
     """
 
-    def __init__(self, plan: Plan, stage: Stage, *, begin: int = 0) -> None:
-        self.plan, self.stage, self.begin = plan, stage, begin
+    def __init__(
+        self, plan: Plan, stage: Stage, *, begin: int = 0, past: Collection[int] = ()
+    ) -> None:
+        self.plan, self.stage, self.begin, self.past = plan, stage, begin, past
         self.effects = [Effect() for _ in plan.faults]
         self._active: list[int] = []  # kinds that last, ascending
         self._pausing: dict[int, set[int]] = defaultdict(set)  # by peer: the faults that do
@@ -116,7 +120,7 @@ class Course:
     async def run(self) -> None:
         """Begin and end faults as time goes by, until cancelled."""
         for k, fault in enumerate(self.plan.faults):
-            if fault.at_s is not None:
+            if fault.at_s is not None and k not in self.past:
                 self._later(fault.at_s, partial(self._begin, k, None))
         while True:
             with trio.move_on_at(self._due[0][0] if self._due else math.inf):
@@ -131,12 +135,14 @@ class Course:
             at = fault.at_round
             if at is None or not self.begin <= at <= round or self.effects[k].began_s is not None:
                 continue
-            if self.plan.concerns(k, peer):
+            if self.plan.concerns(k, peer) and k not in self.past:
                 self._begin(k, peer)
 
     def finish(self) -> None:
         """Tell of what lasts to the end of the run, and of what never came about."""
         for k, effect in enumerate(self.effects):
+            if k in self.past:
+                continue
             if effect.began_s is None:
                 self._tell(k, "never came about: the run was over", None)
             elif k in self._active:

@@ -13,7 +13,7 @@ from gossipml.faults import PROCESS_KINDS, Course
 from gossipml.launch.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from gossipml.faults import Plan
 
@@ -40,7 +40,7 @@ class Processes(Protocol):
         """End a process at once, if it runs."""
         ...
 
-    def tell_fault(self, peer: int, round: int, detail: str) -> None:
+    def tell_fault(self, peer: int | None, round: int, detail: str) -> None:
         """Report what is done to peers or links."""
         ...
 
@@ -55,6 +55,8 @@ class Faults:
         From a peer's index to those of all peers that it may dial.
     addresses : sequence of (host, port)
         Where each peer listens.
+    past : collection of int
+        Faults that came about before the run was resumed.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class Faults:
         plan: Plan,
         neighbours: Callable[[int], Iterable[int]],
         addresses: Sequence[tuple[str, int]],
+        past: Collection[int] = (),
     ) -> None:
-        self.plan = plan
+        self.plan, self.past = plan, past
         self.course: Course
         self.proxy: Proxy | None = None
         if any(fault.kind not in PROCESS_KINDS for fault in plan.faults):
@@ -95,7 +98,7 @@ class Faults:
     async def run(self, processes: Processes) -> None:
         """Make things go wrong until cancelled. Time counts from the first round of a peer."""
         self._processes = processes
-        self.course = Course(self.plan, self)
+        self.course = Course(self.plan, self, past=self.past)
         async with trio.open_nursery() as nursery:
             if self.proxy is not None:
                 nursery.start_soon(self.proxy.run, self.course)
@@ -180,7 +183,7 @@ class Faults:
             self.proxy.mend()
 
     def tell(self, peer: int | None, round: int, detail: str) -> None:
-        self._processes.tell_fault(0 if peer is None else peer, round, detail)
+        self._processes.tell_fault(peer, round, detail)
 
     async def _end_who_is_paused(self) -> None:
         """When all others have ended, end those that no plan will let go on."""
@@ -189,7 +192,7 @@ class Faults:
             present = list(self._processes.present())
             if present and all(self.course.paused_for_good(peer) for peer in present):
                 for peer in present:
-                    self.kill(peer, "stood still to the end of the run")
+                    self.kill(peer, "its process was still paused when all others had ended")
 
 
 class _Waker:

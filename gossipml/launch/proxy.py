@@ -95,7 +95,7 @@ class Proxy:
 
     async def passage(self, *ways: tuple[int, int]) -> None:
         """Wait until all these ways are open."""
-        while any(self.course.cuts(i, j) for i, j in ways):
+        while any(self.course.withholds(i, j) for i, j in ways):
             await self._mended.park()
 
     def _server(self, i: int, j: int) -> Callable[[trio.SocketStream], Awaitable[None]]:

@@ -211,19 +211,15 @@ class Supervisor:
         else:
             self.report(record)
 
-    def _tell(self, kind: EventKind, i: int, detail: str, *, round: int | None = None) -> None:
-        """Report what no peer says itself: in seconds since the first one had its data."""
-        now = trio.current_time()
-        self.report(
-            Event(
-                peer=self.ids[i],
-                t_s=now - (now if self._zero is None else self._zero),
-                kind=kind,
-                round=self._rounds.get(i, 0) if round is None else round,
-                about=None if kind == "fault" else self.ids[i],
-                detail=detail,
-            )
-        )
+    def _tell(self, kind: EventKind, i: int, detail: str) -> None:
+        """Report of a peer what it does not say itself."""
+        id, round = self.ids[i], self._rounds.get(i, 0)
+        self.report(Event(peer=id, t_s=self._now, kind=kind, round=round, about=id, detail=detail))
+
+    @property
+    def _now(self) -> float:
+        """Seconds since the first peer began."""
+        return 0.0 if self._zero is None else trio.current_time() - self._zero
 
     # --- what a plan of faults asks for --------------------------------------------------
 
@@ -246,9 +242,10 @@ class Supervisor:
         self._why[peer] = why
         self.send(peer, signal.SIGKILL)
 
-    def tell_fault(self, peer: int, round: int, detail: str) -> None:
+    def tell_fault(self, peer: int | None, round: int, detail: str) -> None:
         """Report what is done to peers or links."""
-        self._tell("fault", peer, detail, round=round)
+        id = "" if peer is None else self.ids[peer]
+        self.report(Event(peer=id, t_s=self._now, kind="fault", round=round, detail=detail))
 
     # --- signals ---------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ import msgspec
 from gossipml.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gossipml.peer.reports import Event
 
 _CAME = re.compile(r"faults\[(\d+)\]: .*(begins|happens)")
+_PLANNED = re.compile(r"its process was (ended by faults\[|still paused)")
 _SILENT = "silent for"
 
 
@@ -62,6 +63,16 @@ def incidents(
     return sorted(found, key=lambda incident: incident.fault.at_round or 0)
 
 
+def came_about(events: Iterable[Event]) -> dict[int, Event]:
+    """Return by number which planned faults a run says came about, and its words."""
+    found = {}
+    for event in events:
+        match = _CAME.match(event.detail) if event.kind == "fault" else None
+        if match is not None:
+            found[int(match[1])] = event
+    return found
+
+
 class _Reading:
     """The events of a run with what was found in them."""
 
@@ -72,11 +83,8 @@ class _Reading:
         ]  # said by the supervisor
 
     def planned(self, faults: Sequence[Fault]) -> Iterator[Incident]:
-        for event in self.events:
-            match = _CAME.match(event.detail) if event.kind == "fault" else None
-            if match is None or int(match[1]) >= len(faults):
-                continue
-            fault = faults[int(match[1])]
+        for k, event in came_about(self.events).items():
+            fault = faults[k]
             if fault.at_s is not None:
                 fault = msgspec.structs.replace(fault, at_s=None, at_round=event.round)
             yield Incident(fault=fault, words=event.detail)
@@ -85,7 +93,7 @@ class _Reading:
         for x in self.dead:
             event = self.events[x]
             peer = event.peer
-            if "faults[" in event.detail or "stood still" in event.detail:
+            if _PLANNED.match(event.detail):
                 continue
             noticed = [d for d in self._breaks(peer) if self._due_to(d, x)]
             round = max(event.round, min((self.events[d].round for d in noticed), default=0))

@@ -25,7 +25,7 @@ class Weather:
         self.cut = set()
         self.fates = iter(())
 
-    def cuts(self, sender, receiver):
+    def withholds(self, sender, receiver):
         return (sender, receiver) in self.cut
 
     def fate(self, sender, receiver, kind, size):
