@@ -118,6 +118,8 @@ class _Run:
                     self._begin(index)
                 while not self._over():
                     await self._changed.park()
+                if self.world.course is not None:
+                    self.world.course.finish()
                 self._nursery.cancel_scope.cancel()
 
     def _over(self) -> bool:
