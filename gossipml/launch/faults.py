@@ -95,10 +95,16 @@ class Faults:
         if self.proxy is not None:
             self.proxy.close()
 
-    async def run(self, processes: Processes) -> None:
+    async def run(
+        self,
+        processes: Processes,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Make things go wrong until cancelled. Time counts from the first round of a peer."""
         self._processes = processes
         self.course = Course(self.plan, self, past=self.past)
+        task_status.started()
         async with trio.open_nursery() as nursery:
             if self.proxy is not None:
                 nursery.start_soon(self.proxy.run, self.course)

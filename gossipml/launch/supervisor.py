@@ -105,7 +105,7 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._obey_signals)  # hears them from before the first peer
                 if self.faults is not None:
-                    nursery.start_soon(self.faults.run, self)
+                    await nursery.start(self.faults.run, self)
                 async with trio.open_nursery() as peers:
                     for i in range(len(self.ids)):
                         if self.ends.signal is not None:
