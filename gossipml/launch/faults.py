@@ -115,6 +115,8 @@ class Faults:
 
     def began(self, peer: int, round: int) -> None:
         """Take note that a peer begins a round."""
+        if self._scope.cancel_called:
+            return
         if not self._begun.is_set():
             self.course.set_out()
         self.course.began(peer, round)
