@@ -37,7 +37,7 @@ class Processes(Protocol):
         ...
 
     def end(self, peer: int, why: str) -> None:
-        """End a process at once, if it runs."""
+        """End a process at once."""
         ...
 
     def tell_fault(self, peer: int | None, round: int, detail: str) -> None:
@@ -74,7 +74,8 @@ class Faults:
             self.proxy = Proxy(edges, addresses)
         self._processes: Processes
         self._begun = trio.Event()
-        self._starts: Counter[int] = Counter()  # after restarts that were planned, by peer
+        self._away: set[int] = set()  # peers whose process was ended by a restart
+        self._starts: Counter[int] = Counter()  # after such restarts, by peer
         self._starting = True
         self._started = trio.lowlevel.ParkingLot()
         self._scope = trio.CancelScope()
@@ -147,13 +148,15 @@ class Faults:
 
     async def started(self, peer: int) -> bool:
         """Wait until the plan starts another process of a peer; False: it will not."""
-        if not self._returns(peer):
+        if peer not in self._away:
             return False
-        while self._returns(peer) and self._starting:
+        while self._is_due(peer) and self._starting:
             await self._started.park()
+        self._away.remove(peer)
         return self._starting
 
-    def _returns(self, peer: int) -> bool:
+    def _is_due(self, peer: int) -> bool:
+        """Return whether a restart of a peer has begun and is not over."""
         begun = sum(
             fault.kind == "restart" and peer in self.plan.peers(k) and effect.began_s is not None
             for k, (fault, effect) in enumerate(
@@ -165,32 +168,42 @@ class Faults:
     # --- the stage ---------------------------------------------------------------------
 
     def kill(self, peer: int, why: str) -> bool:
-        there = self._processes.pid(peer) is not None
+        """End a process by SIGKILL; return whether there was one."""
+        if self._processes.pid(peer) is None:
+            return False
+        if self._is_due(peer):
+            self._away.add(peer)
         self._processes.end(peer, why)
-        return there
+        return True
 
     def start(self, peer: int) -> None:
+        """Let a new process take the place of one that was ended."""
         self._starts[peer] += 1
         self._started.unpark_all()
 
     def pause(self, peer: int) -> None:
+        """Stop a process where there is one."""
         pid = self._processes.pid(peer)
         if pid is not None:
             self._waker.watch(pid)
             self._processes.send(peer, signal.SIGSTOP)
 
     def resume(self, peer: int) -> None:
+        """Let a process go on where there is one."""
         self._processes.send(peer, signal.SIGCONT)
 
     def reset(self, hits: Callable[[int, int], bool]) -> int:
+        """Break connections; return how many."""
         assert self.proxy is not None
         return self.proxy.reset(hits)
 
     def mend(self) -> None:
+        """Let go what was withheld on links that are no longer cut."""
         if self.proxy is not None:
             self.proxy.mend()
 
     def tell(self, peer: int | None, round: int, detail: str) -> None:
+        """Report a fault."""
         self._processes.tell_fault(peer, round, detail)
 
     async def _end_who_is_paused(self) -> None:

@@ -238,7 +238,7 @@ class Supervisor:
             self._newest[peer].send_signal(number)
 
     def end(self, peer: int, why: str) -> None:
-        """End a peer's process at once, if it runs."""
+        """End a peer's process at once."""
         self._why[peer] = why
         self.send(peer, signal.SIGKILL)
 

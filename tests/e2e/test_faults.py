@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import gossipml
+from gossipml import deployment
 from gossipml.experiment import experiment_from
 from gossipml.observe.reading import read_run
 
@@ -87,7 +88,7 @@ def test_what_costs_no_bit(faults, undisturbed, tmp_path):
     assert broken or "pause" in str(faults)
 
 
-def test_a_crash_costs_one_peer(tmp_path):
+def test_a_crash_costs_one_peer_until_the_run_is_resumed(undisturbed, tmp_path):
     peer = {"reconnect_timeout_s": 1.0, "dead_after_s": 20.0}
     result = gossipml.run(
         experiment(fault("crash", 10, peers=[2]), peer=peer), tmp_path, restarts=1
@@ -100,10 +101,14 @@ def test_a_crash_costs_one_peer(tmp_path):
     assert gone.detail == "its process was ended by faults[0]"
     assert gone.round == 10
     assert gone.t_s > 0
+    mended = deployment.resume(tmp_path)  # and does not crash again
+    assert mended.exit_code == 0
+    assert mended.summary.model_sha256 == undisturbed
+    assert told(mended) == []
 
 
 def test_a_restarted_process_goes_on_with_the_others(tmp_path):
-    result = gossipml.run(experiment(fault("restart", 10, peers=[2], for_s=0.1)), tmp_path)
+    result = gossipml.run(experiment(fault("restart", 10, peers=[2], for_s=0)), tmp_path)
     assert result.exit_code == 0
     assert result.summary.lost_peers == []
     assert set(result.summary.model_sha256) == {"0", "1", "2", "3"}
@@ -132,7 +137,8 @@ def test_lost_messages_cost_accuracy_only(tmp_path):
 def paused_for_good(folder):
     """Start a run whose peer 2 stands still at round 10, and wait until it does."""
     file = folder.with_suffix(".toml")
-    forever = experiment(fault("pause", 10, peers=[2]), rounds=10**6, checkpoint_every=5)
+    three = {"graph": "ring", "peers": 3}
+    forever = experiment(fault("pause", 10, peers=[2]), rounds=10**6, topology=three)
     file.write_text(forever.to_toml())
     process = subprocess.Popen(
         [sys.executable, "-m", "gossipml", "run", file, "-q", "--json", "--out", folder],
