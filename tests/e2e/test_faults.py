@@ -54,7 +54,7 @@ LOSSLESS = {
     ],
     "cuts": [
         fault("partition", 5, groups=[[0, 1]], for_s=1.0),
-        fault("black-hole", 15, links=[[2, 3]], for_s=0.3),
+        {"kind": "black-hole", "at_s": 0.5, "links": [[2, 3]], "for_s": 0.3},
     ],
     "frames": [
         fault("reset", 4),
