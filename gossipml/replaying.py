@@ -129,7 +129,7 @@ def _read(path: Path | str) -> Run:
 
 
 def _experiment(run: Run) -> tuple[Experiment, list[Incident]]:
-    """Return the experiment of a run with all that went wrong in its plan."""
+    """Return the experiment of a run with all that went wrong in its plan, as far as it came."""
     experiment = load_experiment(run.path / EXPERIMENT)
     stopped = run.summary is None or run.summary.stopped
     found = incidents(
@@ -139,7 +139,8 @@ def _experiment(run: Run) -> tuple[Experiment, list[Incident]]:
         stopped=stopped,
     )
     faults = tuple(incident.fault for incident in found)
-    return msgspec.structs.replace(experiment, faults=faults), found
+    rounds = min(experiment.rounds, _side(run).rounds) if stopped else experiment.rounds
+    return msgspec.structs.replace(experiment, faults=faults, rounds=rounds), found
 
 
 def _side(run: Run) -> Side:

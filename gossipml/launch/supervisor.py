@@ -84,6 +84,7 @@ class Supervisor:
     _newest: dict[int, trio.Process] = field(default_factory=dict)  # of peers not at their end
     _rounds: dict[int, int] = field(default_factory=dict)  # the last one heard of, by peer
     _why: dict[int, str] = field(default_factory=dict)  # a process was ended on purpose, by peer
+    _late: set[int] = field(default_factory=set)  # peers started again that play no round yet
     _zero: float | None = None  # when the first peer was there
 
     def run(self) -> Ends:
@@ -148,7 +149,11 @@ class Supervisor:
         while not await self._hear(i, process) and await self._has_successor(i):
             self._tell("restarted", i, "a new process takes its place")
             process = await self._start(i, anew=True)
+            self._late.add(i)
         del self._newest[i]
+        if self.ends.finished and self._late.issuperset(self._newest):
+            for late in self.present():
+                self.end(late, "the others had ended before it was there")
         self.listeners[i].close()
 
     async def _has_successor(self, i: int) -> bool:
@@ -202,8 +207,10 @@ class Supervisor:
 
     def _note(self, i: int, record: Report) -> None:
         """Pass a report on, and remember what it says of time and rounds."""
-        if not isinstance(record, Event) and self._zero is None:
-            self._zero = trio.current_time()
+        if not isinstance(record, Event):
+            self._late.discard(i)
+            if self._zero is None:
+                self._zero = trio.current_time()
         self._rounds[i] = record.rounds if isinstance(record, Finished) else record.round
         if isinstance(record, Event) and record.kind == "began":
             if self.faults is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CAME = re.compile(r"faults\[(\d+)\]: .*(begins|happens)")
 _PLANNED = re.compile(r"its process was (ended by faults\[|still paused)")
+_LATE = "the others had ended"
 _SILENT = "silent for"
 
 
@@ -93,7 +94,7 @@ class _Reading:
         for x in self.dead:
             event = self.events[x]
             peer = event.peer
-            if _PLANNED.match(event.detail):
+            if _PLANNED.match(event.detail) or event.detail.startswith(_LATE):
                 continue
             noticed = [d for d in self._breaks(peer) if self._due_to(d, x)]
             round = max(event.round, min((self.events[d].round for d in noticed), default=0))
@@ -159,10 +160,13 @@ class _Reading:
         return len(neighbours) > 1 and silent == neighbours
 
     def _successor(self, x: int) -> Event | None:
-        """Return what is said of the next process of a peer that died, if there was one."""
+        """Return what is said of the next process of a peer that died, if one came in time."""
         peer = self.events[x].peer
-        y = self._next(x, lambda e: e.peer == peer and e.kind in ("restarted", "lost"))
-        return None if y is None or self.events[y].kind == "lost" else self.events[y]
+        kinds = ("restarted", "lost")  # about itself: the supervisor says so
+        after = self.events[x + 1 :]
+        own = [e for e in after if e.kind in kinds and e.peer == e.about == peer]
+        late = any(e.detail.startswith(_LATE) for e in own[1:2])
+        return own[0] if own and own[0].kind == "restarted" and not late else None
 
     # --- what belongs together -----------------------------------------------------------
 

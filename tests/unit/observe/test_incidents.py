@@ -53,6 +53,13 @@ def test_one_that_was_started_again_was_away_for_as_long_as_its_neighbours_misse
     ) == [restart, Fault(kind="crash", peers=("2",), at_round=20)]  # fmt: skip
 
 
+def test_one_that_came_back_too_late_did_not_come_back():
+    assert faults(
+        broke("1", "2", 11, 0.3), died("2", 10, 5.0), event("2", "restarted", 10, "2", t_s=5.0),
+        event("1", "lost", 11, "2"), died("2", 10, 9.0, "the others had ended before it was there"),
+    ) == [Fault(kind="crash", peers=("2",), at_round=11)]  # fmt: skip
+
+
 def test_a_connection_that_broke_is_a_reset_however_many_ends_say_so():
     assert faults(
         broke("1", "2", 7), broke("2", "1", 8), back("1", "2", 7), back("2", "1", 8),
