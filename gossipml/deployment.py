@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.engines.tls import Trust
-    from gossipml.faults import Plan
     from gossipml.launch.supervisor import Ends
     from gossipml.recording import Listener
     from gossipml.result import Result
