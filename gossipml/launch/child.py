@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from gossipml.peer.setup import PeerSetup
+
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor tells a peer."""
@@ -80,9 +82,8 @@ class Mouth:
         self._thread.join()
 
 
-def main(text: str) -> int:
+def follow(orders: Orders) -> int:
     """Run the peer that the orders describe; return the exit status."""
-    orders = msgspec.json.decode(text, type=Orders)
     with Mouth() as mouth:
         return be(orders, mouth.say)
 
@@ -97,26 +98,7 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
         else:
             say(record)
 
-    experiment = load_experiment(orders.experiment)
-    graph = topology.load_topology(Path(orders.topology))
-    shards = load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
-    parts = assembly.Parts(
-        network=assembly.network_of(experiment, graph),
-        shards=shards,
-        model=assembly.build_model(experiment, shards),
-        algorithm=methods.build_algorithm(experiment),
-    )
-    checkpoints = Checkpoints(Path(orders.folder) / CHECKPOINTS)
-    me = graph.ids[orders.peer]
-    (setup,) = parts.setups(
-        experiment,
-        allow_isolation=orders.allow_isolation,
-        begin=None if orders.begin is None else {me: checkpoints.read(me, orders.begin)},
-    )
-    addresses = [
-        parse_address(address, "address") if address else None
-        for address in (orders.by_way_of.get(j, a) for j, a in enumerate(graph.addresses))
-    ]
+    setup, addresses, checkpoints = build(orders)
     listener = socket.socket(fileno=orders.listener)
     say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
     try:
@@ -156,5 +138,30 @@ def _telling(marks: Sequence[int], me: str, say: Callable[[Report], None]) -> Ca
     return began
 
 
+def build(orders: Orders) -> tuple[PeerSetup, list[tuple[str, int] | None], Checkpoints]:
+    """Return the peer's part of the experiment, all peers' addresses, and its checkpoints."""
+    experiment = load_experiment(orders.experiment)
+    graph = topology.load_topology(Path(orders.topology))
+    shards = load_shard(Path(orders.data), orders.peer, experiment.model.dtype)
+    parts = assembly.Parts(
+        network=assembly.network_of(experiment, graph),
+        shards=shards,
+        model=assembly.build_model(experiment, shards),
+        algorithm=methods.build_algorithm(experiment),
+    )
+    checkpoints = Checkpoints(Path(orders.folder) / CHECKPOINTS)
+    me = graph.ids[orders.peer]
+    (setup,) = parts.setups(
+        experiment,
+        allow_isolation=orders.allow_isolation,
+        begin=None if orders.begin is None else {me: checkpoints.read(me, orders.begin)},
+    )
+    addresses = [
+        parse_address(address, "address") if address else None
+        for address in (orders.by_way_of.get(j, a) for j, a in enumerate(graph.addresses))
+    ]
+    return setup, addresses, checkpoints
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(follow(msgspec.json.decode(sys.argv[1], type=Orders)))

@@ -7,10 +7,7 @@ when it ends, however it ends, they do.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +16,7 @@ import msgspec
 import trio
 
 from gossipml.engines.virtual import unwrapped
+from gossipml.launch.starting import starter
 from gossipml.peer.reports import Event, Finished, Report
 
 if TYPE_CHECKING:
@@ -28,13 +26,11 @@ if TYPE_CHECKING:
 
     from gossipml.launch.child import Orders
     from gossipml.launch.faults import Faults
+    from gossipml.launch.starting import Process, Starter
     from gossipml.peer.reports import EventKind
 
 PATIENCE_S = 3.5  # from the first signal until peers that still run are killed …
 PATIENCE_A_PEER_S = 0.05  # … and so much more for each peer: they share the cores
-_LIBRARIES = ("OPENBLAS", "OMP", "MKL", "NUMEXPR")
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in _LIBRARIES}
-"""Set before numpy loads: with a thread a core each, peers on one machine run 10 times slower."""
 
 
 @dataclass
@@ -80,8 +76,8 @@ class Supervisor:
     noted: Callable[[], int | None] = lambda: None
     held: Sequence[int] = ()
     ends: Ends = field(default_factory=Ends)
-    _processes: list[trio.Process] = field(default_factory=list)
-    _newest: dict[int, trio.Process] = field(default_factory=dict)  # of peers not at their end
+    _processes: list[Process] = field(default_factory=list)
+    _newest: dict[int, Process] = field(default_factory=dict)  # of peers not at their end
     _rounds: dict[int, int] = field(default_factory=dict)  # the last one heard of, by peer
     _why: dict[int, str] = field(default_factory=dict)  # a process was ended on purpose, by peer
     _late: set[int] = field(default_factory=set)  # peers started again that play no round yet
@@ -107,12 +103,8 @@ class Supervisor:
                 await nursery.start(self._obey_signals)  # hears them from before the first peer
                 if self.faults is not None:
                     await nursery.start(self.faults.run, self)
-                async with trio.open_nursery() as peers:
-                    for i in range(len(self.ids)):
-                        if self.ends.signal is not None:
-                            break
-                        process = await self._start(i)
-                        peers.start_soon(self._follow, i, process)
+                async with starter(self.orders, self.logs[0], self.held) as way:
+                    await self._run_peers(way)
                 if self.faults is not None:
                     self.faults.finish()
                 nursery.cancel_scope.cancel()
@@ -121,21 +113,21 @@ class Supervisor:
                 if process.returncode is None:
                     process.kill()
 
-    async def _start(self, i: int, *, anew: bool = False) -> trio.Process:
+    async def _run_peers(self, starter: Starter) -> None:
+        async with trio.open_nursery() as nursery:
+            for i in range(len(self.ids)):
+                if self.ends.signal is not None:
+                    break
+                process = await self._start(i, starter)
+                nursery.start_soon(self._follow, i, process, starter)
+            if not any(self._may_need(i) for i in range(len(self.ids))):
+                await starter.rest()
+
+    async def _start(self, i: int, starter: Starter, *, anew: bool = False) -> Process:
         orders, listener = self.orders[i], self.listeners[i]
         if anew:  # it takes the model of its neighbours, not an old one of its own
             orders = msgspec.structs.replace(orders, begin=None)
-        text = msgspec.json.encode(orders).decode()
-        with self.logs[i].open("ab") as log:
-            process = await trio.lowlevel.open_process(
-                [sys.executable, "-P", "-m", "gossipml.launch.child", text],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                pass_fds=[listener.fileno(), *self.held],
-                start_new_session=True,  # a terminal's Ctrl-C reaches us, and we tell the peers
-                env={**os.environ, **ONE_THREAD},
-            )
+        process = await starter.start(orders, self.logs[i])
         if not self._may_need(i):
             listener.close()
         self._processes.append(process)
@@ -144,11 +136,11 @@ class Supervisor:
             process.send_signal(signal.SIGTERM)
         return process
 
-    async def _follow(self, i: int, process: trio.Process) -> None:
+    async def _follow(self, i: int, process: Process, starter: Starter) -> None:
         """Pass on one peer's reports until its process ends, and the next one's if it died."""
         while not await self._hear(i, process) and await self._has_successor(i):
             self._tell("restarted", i, "a new process takes its place")
-            process = await self._start(i, anew=True)
+            process = await self._start(i, starter, anew=True)
             self._late.add(i)
         del self._newest[i]
         if self.ends.finished and self._late.issuperset(self._newest):
@@ -175,9 +167,8 @@ class Supervisor:
         """Return whether another process of this peer may need its socket."""
         return self.restarts > 0 or (self.faults is not None and self.faults.may_return(i))
 
-    async def _hear(self, i: int, process: trio.Process) -> bool:
+    async def _hear(self, i: int, process: Process) -> bool:
         """Pass on what a process reports until it ends; return whether it ended by itself."""
-        assert process.stdout is not None
         decoder = msgspec.json.Decoder(Report)
         rest = b""
         explained = False  # by the peer itself, in a report
@@ -193,7 +184,6 @@ class Supervisor:
                             self.faults.start_nobody()
                     self._note(i, record)
         status = await process.wait()
-        assert process.stdin is not None
         await process.stdin.aclose()
         if status < 0:
             name = signal.Signals(-status).name

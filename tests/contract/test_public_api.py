@@ -117,6 +117,7 @@ def loaded_by(statement):
     [
         "import gossipml",
         "import gossipml.launch.child",
+        "from gossipml.launch import warm; warm.rehearse()",
         "from gossipml import Peer, Algorithm, Experiment, load_experiment",
         "import gossipml.topology, gossipml.models, gossipml.data, gossipml.algorithms",
     ],

@@ -193,6 +193,20 @@ def test_a_killed_supervisor_leaves_no_orphan(tmp_path):
     assert len(read_run(tmp_path / "run").history.rounds()) >= 3  # readable all the same
 
 
+def test_a_supervisor_killed_at_the_start_leaves_nothing(tmp_path):
+    """Neither peers nor the process that they are forked from."""
+    process = command("run", DIGITS, "-q", "--out", tmp_path / "run", "--set", "rounds=1000000")
+    supervisor = psutil.Process(process.pid)
+    deadline = time.monotonic() + 40
+    while not (children := supervisor.children()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert gone(children, 20)
+
+
 def test_a_killed_peer_costs_only_itself(tmp_path):
     process, children = long_run(tmp_path / "run")
     victim = next(child for child in children if '"peer":2,' in child.cmdline()[-1])
@@ -455,8 +469,12 @@ def test_peers_that_die_are_started_again(tmp_path):
         while not metrics.exists() or f'"round":{round},' not in metrics.read_text():
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        found = [c for c in supervisor.children() if f'{{"peer":{victim},' in c.cmdline()[-1]]
-        os.kill(found[0].pid, signal.SIGKILL)
+        children = supervisor.children()
+        found = [c for c in children if f'{{"peer":{victim},' in c.cmdline()[-1]]
+        if round == 300:  # and with it whom peers are forked from
+            found += [c for c in children if '{"peer":' not in c.cmdline()[-1]]
+        for each in found:
+            each.kill()
         before = len(read_run(tmp_path / "run").history.events)
         told = []
         while not any(event.detail.startswith("begins in round") for event in told):
