@@ -73,6 +73,14 @@ class IsolatedError(GossipError):
     """A peer has mixed with nobody for too many rounds. Not raised where it has no neighbours."""
 
 
+class StartError(GossipError):
+    """A process for a peer cannot be started; the message names the log that says why."""
+
+
+class BenchError(GossipError):
+    """The other end of a measurement is not there, went away, or is something else."""
+
+
 class DivergedError(GossipError):
     """A peer's model is no longer finite, or far worse than the first; names what to lower."""
 

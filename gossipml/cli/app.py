@@ -9,6 +9,7 @@ import typer
 import gossipml
 from gossipml.cli import (
     algorithms,
+    benching,
     comparing,
     inspecting,
     keys,
@@ -55,6 +56,7 @@ app.command()(inspecting.recommend)
 app.command()(comparing.plot)
 app.command()(comparing.compare)
 app.command()(inspecting.partition)
+app.command()(benching.bench)
 app.add_typer(topology.app, name="topology")
 app.add_typer(algorithms.app, name="algorithms")
 app.add_typer(keys.app, name="keys")

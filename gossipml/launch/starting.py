@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 import trio
 
-from gossipml.errors import GossipError
+from gossipml.errors import StartError
 from gossipml.launch import warm
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Starter(Protocol):
 
         Raises
         ------
-        GossipError
+        StartError
             The system does not let it.
         """
         ...
@@ -234,8 +234,8 @@ class Template:
                 os.close(descriptor)
         return Fork(int.from_bytes(answer, "little"), our_out, our_in)
 
-    def _no_start(self, why: str) -> GossipError:
-        return GossipError(
+    def _no_start(self, why: str) -> StartError:
+        return StartError(
             f"peers cannot be started, for the process to fork them from {why}; see {self._log}"
         )
 

@@ -14,7 +14,7 @@ import trio
 
 from gossipml import topology
 from gossipml.engines.tcp import bind
-from gossipml.errors import GossipError
+from gossipml.errors import StartError
 from gossipml.experiment import experiment_from
 from gossipml.launch import starting, warm
 from gossipml.launch.child import Orders
@@ -156,7 +156,7 @@ async def test_no_start_is_one_line(orders, home, monkeypatch):
     (home / "gossipml.py").write_text("raise SystemExit('no library')")
     async with starter([orders], home / "0.log") as way:
         expected = r"^peers cannot be started, .* has ended; see .*0\.log$"
-        with pytest.raises(GossipError, match=expected):
+        with pytest.raises(StartError, match=expected):
             await way.start(orders, home / "0.log")
     assert "no library" in (home / "0.log").read_text()
 
