@@ -111,16 +111,28 @@ def pack_bits(levels: Array, bits: int) -> Array:
     >>> pack_bits(np.array([1, 2, 3]), 2)
     array([57], dtype=uint8)
     """
-    shifts = np.arange(bits, dtype=np.uint32)
-    planes = (levels.astype(np.uint32)[:, None] >> shifts) & np.uint32(1)
-    return np.packbits(planes.astype(np.uint8).reshape(-1), bitorder="little")
+    narrow = _narrowest(bits)
+    numbers = levels.astype(narrow)
+    planes = np.empty((numbers.size, bits), np.uint8)
+    for bit in range(bits):  # a bit of all at a time: few passes over narrow numbers
+        planes[:, bit] = (numbers >> narrow.type(bit)) & narrow.type(1)
+    return np.packbits(planes.reshape(-1), bitorder="little")
 
 
-def unpack_bits(body: memoryview, bits: int, count: int) -> Array:
+def unpack_bits(body: memoryview | Array, bits: int, count: int) -> Array:
     """Return the ``count`` integers that :func:`pack_bits` packed."""
-    planes = np.unpackbits(np.frombuffer(body, np.uint8), count=count * bits, bitorder="little")
-    weights = (np.uint32(1) << np.arange(bits, dtype=np.uint32)).astype(np.uint32)
-    return np.asarray((planes.reshape(count, bits).astype(np.uint32) * weights).sum(axis=1))
+    narrow = _narrowest(bits)
+    flat = np.unpackbits(np.frombuffer(body, np.uint8), count=count * bits, bitorder="little")
+    planes = flat.reshape(count, bits)
+    numbers = np.zeros(count, narrow)
+    for bit in range(bits):
+        numbers |= planes[:, bit].astype(narrow) << narrow.type(bit)
+    return numbers.astype(np.uint32)
+
+
+def _narrowest(bits: int) -> np.dtype[Any]:
+    """Return the smallest type that holds so many bits."""
+    return np.dtype(np.uint8 if bits <= 8 else np.uint16 if bits <= 16 else np.uint32)
 
 
 def packed_nbytes(count: int, bits: int) -> int:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from gossipml.compression.base import Array, Compressor
+from gossipml.compression.coded import pack_bits, packed_nbytes, unpack_bits
 from gossipml.errors import AlgorithmError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_INDEX = np.dtype("<u4")
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,9 @@ class TopK(Compressor):
     infinite. ‖Q(v) − v‖² ≤ (1 − k/P) ‖v‖² (Stich, Cordonnier, Jaggi 2018,
     arXiv:1809.07599).
 
-    On the wire an array is k places (uint32, ascending) and then the k numbers at them, so
-    its size depends on P only. Where fewer than k numbers differ from 0, zeros at the first
-    free places fill it up.
+    On the wire an array is k places (⌈log2 P⌉ bits each, ascending) and then the k numbers at
+    them, so its size depends on P only. Where fewer than k numbers differ from 0, zeros at the
+    first free places fill it up.
 
     Attributes
     ----------
@@ -68,15 +67,17 @@ class TopK(Compressor):
         return np.where(keep, v, 0) + 0.0  # a −0.0 would come out of the bytes as +0.0
 
     def nbytes(self, size: int, dtype: np.dtype[Any]) -> int:
-        return self.kept(size) * (_INDEX.itemsize + dtype.itemsize)
+        k = self.kept(size)
+        return packed_nbytes(k, _bits(size)) + k * dtype.itemsize
 
     def encode(self, arrays: Sequence[Array], into: memoryview) -> int:
         begin = 0
         for array in arrays:
             vector = array.reshape(-1)
             k = self.kept(vector.size)
-            places, numbers = _columns(into[begin:], k, array.dtype)
-            places[:] = self._places(vector, k)
+            places = self._places(vector, k)
+            bits, numbers = self._columns(into[begin:], vector.size, array.dtype)
+            bits[:] = pack_bits(places, _bits(vector.size))
             numbers[:] = vector[places]
             begin += self.nbytes(vector.size, array.dtype)
         return begin
@@ -99,7 +100,8 @@ class TopK(Compressor):
         vector = np.zeros(sum(sizes), dtype)
         begin = first = 0
         for size in sizes:
-            places, numbers = _columns(body[begin:], self.kept(size), dtype)
+            bits, numbers = self._columns(body[begin:], size, dtype)
+            places = unpack_bits(bits, _bits(size), self.kept(size))
             if places.size and (places[-1] >= size or (places[1:] <= places[:-1]).any()):
                 raise ValueError(f"places that do not ascend from 0 to at most {size - 1}")
             vector[first : first + size][places] = numbers
@@ -107,9 +109,14 @@ class TopK(Compressor):
             first += size
         return vector
 
+    def _columns(self, body: memoryview, size: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """Return views of the packed places and of the numbers at the beginning of a buffer."""
+        k = self.kept(size)
+        middle = packed_nbytes(k, _bits(size))
+        numbers = np.frombuffer(body[middle:], dtype.newbyteorder("<"), count=k)
+        return np.frombuffer(body[:middle], np.uint8), numbers
 
-def _columns(body: memoryview, k: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """Return views of the k places and the k numbers at the beginning of a buffer."""
-    middle = k * _INDEX.itemsize
-    numbers = body[middle : middle + k * dtype.itemsize]
-    return np.frombuffer(body[:middle], _INDEX), np.frombuffer(numbers, dtype.newbyteorder("<"))
+
+def _bits(size: int) -> int:
+    """Return how many bits say a place among ``size``."""
+    return max(0, size - 1).bit_length()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 import gossipml
 from gossipml import assembly, methods
 from gossipml.compression import COMPRESSORS, Compressor, Identity, TopK
+from gossipml.compression.coded import pack_bits
 from gossipml.errors import AlgorithmError, ConfigError, GossipError
 from gossipml.experiment import experiment_from
 from gossipml.forecast import forecast
@@ -148,7 +150,8 @@ def test_top_k_comes_out_of_the_bytes_with_every_bit(v, ratio):
     q = TopK(ratio=ratio)
     sent = list(q(v).reshape(-1, v.shape[-1]))
     body = encoded(q, sent, room=5)
-    assert len(body) == len(sent) * q.kept(v.shape[-1]) * (4 + v.itemsize)
+    k, bits = q.kept(v.shape[-1]), math.ceil(math.log2(v.shape[-1]))
+    assert len(body) == len(sent) * (math.ceil(k * bits / 8) + k * v.itemsize)
     assert q.decode(body, sent).tobytes() == np.concatenate(sent).tobytes()
 
 
@@ -176,17 +179,30 @@ def test_the_bytes_of_top_k_are_places_then_numbers():
     """Where fewer than k numbers differ from 0, zeros at the first free places fill it up."""
     q = TopK(ratio=0.6)
     body = encoded(q, [np.float32([0, 7, 0, 0, -8])])
-    places, numbers = np.array([0, 1, 4], "<u4"), np.array([0, 7, -8], "<f4")
-    assert bytes(body) == places.tobytes() + numbers.tobytes()
+    places, numbers = 0b100_001_000, np.array([0, 7, -8], "<f4")  # the first is lowest
+    assert bytes(body) == places.to_bytes(2, "little") + numbers.tobytes()
     empty = encoded(q, [np.zeros(5)])
-    assert bytes(empty) == np.array([0, 1, 2], "<u4").tobytes() + bytes(24)
+    assert bytes(empty) == 0b010_001_000.to_bytes(2, "little") + bytes(24)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "expected"),
+    [(1, 1, 4), (2, 1, 1 + 8), (10**6, 0.01, 25_000 + 40_000), (2**20, 0.25, 655_360 + 2**20)],
+)
+def test_places_take_the_bits_that_they_need(size, ratio, expected):
+    assert TopK(ratio=ratio).nbytes(size, np.dtype(np.float32)) == expected
+    v = np.random.default_rng(1).standard_normal(size, np.float32)
+    sent = TopK(ratio=ratio)(v)
+    body = encoded(TopK(ratio=ratio), [sent])
+    assert len(body) == expected
+    np.testing.assert_array_equal(TopK(ratio=ratio).decode(body, [v]), sent)
 
 
 def test_top_k_swaps_big_endian_numbers():
     q = TopK(ratio=0.5)
     v = np.array([0.0, 1.5, -2.0, 0.0], ">f8")
     body = encoded(q, [v])
-    assert bytes(body[8:]) == np.array([1.5, -2.0], "<f8").tobytes()
+    assert bytes(body[1:]) == np.array([1.5, -2.0], "<f8").tobytes()
     np.testing.assert_array_equal(q.decode(body, [v]), v)
 
 
@@ -198,11 +214,11 @@ def test_what_was_not_compressed_is_refused():
 @pytest.mark.parametrize(
     ("places", "message"),
     [([0, 5], "places that do not ascend"), ([3, 3], "places that do not ascend"),
-     ([3, 1], "places that do not ascend"), ([1, 2**32 - 1], "from 0 to at most 4"),
-     ([], "0 bytes, expected 16"), ([1], "8 bytes, expected 16"), ([1, 2, 3], "24 bytes, exp")],
+     ([3, 1], "places that do not ascend"), ([1, 7], "from 0 to at most 4"),
+     ([], "0 bytes, expected 9"), ([1], "5 bytes, expected 9"), ([1, 2, 3], "14 bytes, exp")],
 )  # fmt: skip
 def test_a_malformed_top_k_body_is_refused(places, message):
-    body = np.array(places, "<u4").tobytes() + np.ones(len(places), "<f4").tobytes()
+    body = pack_bits(np.array(places), 3).tobytes() + np.ones(len(places), "<f4").tobytes()
     with pytest.raises(ValueError, match=message):
         TopK(ratio=0.4).decode(memoryview(body), [np.zeros(5, np.float32)])
 
@@ -234,7 +250,7 @@ def test_a_method_that_compresses_gets_what_the_file_names():
     assert methods.build_algorithm(given).compress == TopK(ratio=0.2)
     for setup in assembly.build_parts(given).setups(given):
         assert setup.compressor is setup.algorithm.compress
-        assert setup.max_body == 3 * (4 + 4)
+        assert setup.max_body == 2 + 3 * 4  # 3 of 15 numbers, with places of 4 bits
     assert methods.build_algorithm(experiment({})).compress.name == "none"
     plain = experiment({"name": "none"}, "d-psgd")
     assert assembly.build_parts(plain).setups(plain)[0].compressor.name == "none"
@@ -269,7 +285,7 @@ def test_raw_compressed_gossip_is_refused_with_the_reason(algorithm):
 def test_the_forecast_counts_what_travels():
     given = experiment({"name": "top-k", "ratio": 0.2})
     payload = gossipml.simulate(given).summary.payload_bytes_sent
-    assert payload == 3 * 6 * 3 * (4 + 4)
+    assert payload == 3 * 6 * (2 + 3 * 4)
     assert forecast(given).bytes_total == payload + 3 * 6 * 32
 
 
