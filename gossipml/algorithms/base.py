@@ -134,6 +134,7 @@ class Facts:
     compresses: bool = False  # sends what its own compressor, the field ``compress``, made
     given: tuple[str, ...] = ()  # fields that an experiment fills from its network if not set
     unbiased: bool = False  # needs a compressor with E Q(v) = v
+    mass: tuple[str, ...] = ()  # arrays that it pushes, in this order: their totals are kept
 
 
 def declare(algorithm: Algorithm, **facts: Any) -> None:

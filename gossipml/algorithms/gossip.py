@@ -146,7 +146,7 @@ class PushSum(Algorithm):
 
     name: ClassVar[str] = "push-sum"
     facts: ClassVar[Facts] = Facts(
-        doubly_stochastic=False, tolerates_loss=False, scalars=1, averages=True
+        doubly_stochastic=False, tolerates_loss=False, scalars=1, averages=True, mass=("u", "w")
     )
 
     def init(self, x0: Array) -> State:

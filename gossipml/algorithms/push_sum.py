@@ -23,7 +23,7 @@ class SGP(Algorithm):
     has among its receivers and itself, c_ij = 1/(1 + out-degree of j), so a peer need not
     know who sends to others. Σ u_i is kept and Σ w_i = n; w_i makes up for the peers that
     receive more than others. It runs on any strongly connected graph, and ends at a distance
-    O(η) from the optimum as D-PSGD does. A lost message is lost mass.
+    O(η) from the optimum as D-PSGD does. A lost message would be lost mass.
 
     Attributes
     ----------
@@ -33,7 +33,9 @@ class SGP(Algorithm):
     """
 
     name: ClassVar[str] = "sgp"
-    facts: ClassVar[Facts] = Facts(doubly_stochastic=False, tolerates_loss=False, scalars=1)
+    facts: ClassVar[Facts] = Facts(
+        doubly_stochastic=False, tolerates_loss=False, scalars=1, mass=("u", "w")
+    )
 
     floor: float = 0.1
 

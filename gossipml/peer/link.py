@@ -295,6 +295,13 @@ class Link:
         session.connection.release(data)
         self.room.unpark_all()
 
+    def hear(self, said: wire.Heartbeat, session: Session) -> None:
+        """Take in what the neighbour says of edges at the peers' own pace."""
+
+    def doubt(self) -> wire.Heartbeat | None:
+        """Return what to say, now and then, of messages that should have come long since."""
+        return None
+
     def announce(self) -> None:
         """Wake whoever waits for this link to change."""
         for waiting in (self.changed, self.arrived, self.written):

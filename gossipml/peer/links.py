@@ -14,6 +14,7 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
+from gossipml.peer.joining import welcome
 from gossipml.peer.ledger import Ledger
 from gossipml.peer.link import BEFORE, NEVER, Link
 from gossipml.peer.network import UntrustedError, UnwelcomeError
@@ -374,11 +375,22 @@ class Links:
             here=lambda: wire.Heartbeat(round=self.round, request=int(self.waiting)),
             left=lambda reason: self.tell("left", link, reason),
             lagged=self._lagged,
-            asked=lambda round: count_on(self, link, round),
-            told=lambda round: be_counted_on(self, link, round),
+            asked=lambda round: self._asked(link, round),
+            told=lambda round: self._told_start(link, round),
         )
         session.far = theirs.round
         return session
+
+    def _asked(self, link: Link, round: int) -> None:
+        if self.setup.pace is None:
+            count_on(self, link, round)
+        else:
+            welcome(self, link)
+
+    def _told_start(self, link: Link, round: int) -> None:
+        if self.setup.pace is not None:
+            raise RemoteProtocolError("says from which round on it counts on us, at its own pace")
+        be_counted_on(self, link, round)
 
     def _hello(self, to: str) -> wire.Hello:
         setup = self.setup

@@ -1,4 +1,4 @@
-"""Mixing without waiting: with the newest message of each neighbour, or with all shares so far."""
+"""Mixing without waiting, with the newest message of each neighbour."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import Average, Push
-from gossipml.errors import ConfigError, RemoteProtocolError
-from gossipml.peer.link import Link
+from gossipml.algorithms import Average
+from gossipml.errors import ConfigError
+from gossipml.peer.link import STATE, Link
 from gossipml.peer.neighbourhood import Neighbourhood
 
 if TYPE_CHECKING:
@@ -29,8 +29,34 @@ if TYPE_CHECKING:
 class LooseLink(Link):
     """An edge whose ends do not keep step: a message is copied out, and its slot is free again."""
 
+    met: int | None = None  # the neighbour's round when we first met
+
     def __post_init__(self) -> None:
         self.sent = deque(maxlen=0)
+
+    def attach(self, session: Session) -> None:
+        if self.met is None:
+            self.met = session.far
+        super().attach(session)
+
+    def post(self, event: wire.Event) -> None:
+        if isinstance(event, wire.Data) and event.request == STATE:  # who misses it asks again
+            if self.session is not None:
+                self.session.outbox.append(event)
+                self.written.unpark_all()
+            return
+        super().post(event)
+
+    def start_again(self, *, restarted: bool = False) -> None:
+        """Take the edge up again; there is no round to agree on."""
+        del restarted
+        self.state = "waiting" if self.session is None else "up"
+        self.farewell, self.refusal, self.turned_away, self.waits = None, "", "", False
+        self.announce()
+
+    def welcome(self, round: int, model: bytes) -> None:
+        """Tell a neighbour that is new in which round of the run we are, and our model."""
+        self.post(wire.Data(round, STATE, model, wire.body_checksum(model)))
 
     def has(self, data: wire.Data) -> bool:
         return False
@@ -68,77 +94,16 @@ class NewestLink(LooseLink):
         super().attach(session)
 
     def post(self, event: wire.Event) -> None:
-        if isinstance(event, wire.Data) and self.session is not None:
-            _take_data(self.session.outbox)  # not out yet, and out of date
+        if isinstance(event, wire.Data) and event.request != STATE and self.session is not None:
+            take_data(self.session.outbox)  # not out yet, and out of date
         super().post(event)
-
-
-@dataclass(eq=False)
-class ShareLink(LooseLink):
-    """Every share counts, once; those that wait, here or there, are added up."""
-
-    dtype: str = "float32"
-    size: int = 0
-    total: Array | None = None
-    waiting: wire.Data | None = None  # for a connection
-
-    def keep(self, round: int, request: int, body: bytes) -> None:
-        kind = np.dtype(self.dtype).newbyteorder("<")
-        if len(body) != self.size * kind.itemsize:
-            expected = self.size * kind.itemsize
-            raise RemoteProtocolError(f"DATA of {len(body)} bytes, expected {expected}")
-        share = np.frombuffer(body, kind)
-        self.total = share.astype(self.dtype) if self.total is None else self.total + share
-
-    def take_total(self) -> Array | None:
-        """Return the sum of the shares that came, and forget it."""
-        total, self.total = self.total, None
-        return total
-
-    def post(self, event: wire.Event) -> None:
-        if isinstance(event, wire.Data):
-            pending = [self.waiting] if self.waiting is not None else []
-            if self.session is not None:
-                pending += _take_data(self.session.outbox)
-            event = self._merged([*pending, event])
-            self.waiting = event if self.session is None else None
-        super().post(event)
-
-    def attach(self, session: Session) -> None:
-        super().attach(session)
-        if self.waiting is not None:
-            event, self.waiting = self.waiting, None
-            self.post(event)
-
-    def detach(self, session: Session) -> bool:
-        unsent = _take_data(session.outbox)
-        if not super().detach(session):
-            return False
-        if unsent:
-            self.waiting = self._merged(unsent)
-        return True
-
-    def _merged(self, events: list[wire.Data]) -> wire.Data:
-        if len(events) == 1:
-            return events[0]
-        kind = np.dtype(self.dtype).newbyteorder("<")
-        total = np.sum(
-            [np.frombuffer(memoryview(event.body), kind) for event in events], axis=0, dtype=kind
-        )
-        body = memoryview(total.tobytes())
-        last = events[-1]
-        return wire.Data(last.round, last.request, body, wire.body_checksum(body))
 
 
 class Loose(Neighbourhood):
     """A neighbourhood that a peer does not wait for."""
 
-    async def assemble(self) -> None:
-        """Wait until every neighbour is connected, or given up."""
-        with self.before():
-            for link in self.every:
-                while link.open and link.session is None:
-                    await link.changed.park()
+    def begin(self, time: float) -> None:
+        """Count the time of the run from then on."""
 
     async def sleep_until(self, time: float) -> None:
         """Wait for the next round of this peer."""
@@ -185,42 +150,6 @@ class Mail(Loose):
         return parts(await self.network.compute(self._mix, row, own, received), arrays)
 
 
-class Shares(Loose):
-    """Sends a share to each receiver, and adds up its own and all that came.
-
-    While nothing comes a peer keeps what it has, or its weight would dwindle, and a step of
-    u / w grow without bound; but it sends at least once in so many rounds as messages count for,
-    so that no two wait for each other.
-    """
-
-    _quiet = 0  # rounds since anything came or went
-
-    async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
-        if not isinstance(request, Push):
-            raise ConfigError(f'{self._who}: only pushes can be sent by "push"')
-        arrays, me = request.arrays, self.setup.index
-        self._check_arrays(arrays)
-        self.check_company()
-        receivers = set(self.setup.schedule.receivers(me, turn[0]))
-        assert self.setup.pace is not None
-        came = [link.take_total() for link in self.every if isinstance(link, ShareLink)]
-        arrived = [total for total in came if total is not None]
-        self._quiet = 0 if arrived or turn[0] == 0 else self._quiet + 1
-        there = [link for link in self.every if link.neighbour in receivers and link.open]
-        if self._quiet % self.setup.pace.staleness:
-            there = []
-        share = 1 / (1 + len(there))  # who has left takes no share with it
-        shared = tuple((array * array.dtype.type(share)).astype(array.dtype) for array in arrays)
-        data = self.message(turn, shared)
-        total = np.concatenate([part.reshape(-1) for part in shared])
-        for link in there:
-            link.post(data)
-        for other in arrived:
-            total = total + other
-        await trio.lowlevel.checkpoint()
-        return parts(total, arrays)
-
-
 def parts(flat: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
     """Cut a flat vector into arrays of these shapes."""
     ends = np.cumsum([array.size for array in like])[:-1]
@@ -228,10 +157,10 @@ def parts(flat: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
     return tuple(part.reshape(array.shape) for part, array in pairs)
 
 
-def _take_data(outbox: deque[wire.Event]) -> list[wire.Data]:
+def take_data(outbox: deque[wire.Event]) -> list[wire.Data]:
     """Remove and return the tensors that wait to be written."""
-    found = [event for event in outbox if isinstance(event, wire.Data)]
-    others = [event for event in outbox if not isinstance(event, wire.Data)]
+    found = [e for e in outbox if isinstance(e, wire.Data) and e.request != STATE]
+    others = [e for e in outbox if not (isinstance(e, wire.Data) and e.request != STATE)]
     outbox.clear()
     outbox.extend(others)
     return found

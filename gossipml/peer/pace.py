@@ -111,6 +111,13 @@ class Moments:
         self._count = 0
         self.due = float(wakeups.first(seed, self._means)[peer])
 
+    def skip(self, time: float) -> int:
+        """Go on to the first wake-up after a time; return how many were passed over."""
+        before = self._count
+        while self.due < time:
+            self.advance()
+        return self._count - before
+
     def advance(self) -> None:
         """Go on to the next wake-up."""
         self._count += 1

@@ -20,15 +20,17 @@ from gossipml.algorithms.playing import advance, blame, bound, check_model, star
 from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
 from gossipml.peer.divergence import Losses, Watch, diverged
+from gossipml.peer.joining import join
 from gossipml.peer.link import Link
 from gossipml.peer.links import Links
-from gossipml.peer.mail import Loose, Mail, NewestLink, ShareLink, Shares
+from gossipml.peer.mail import Loose, Mail, NewestLink
 from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.pace import idle
 from gossipml.peer.rejoining import take_up
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
+from gossipml.peer.shares import ExactShareLink, NaiveShareLink, Shares
 from gossipml.peer.tokens import LetterLink, Tokens
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Peer:
         neighbourhood_of, make_link = _KINDS[kind]
         self.links = links = Links(
             self.setup, self.network, incarnation=self.incarnation, report=self.report,
-            make_link=partial(make_link, **_numbers(self.setup)) if kind == "push" else make_link,
+            make_link=_share_link(self.setup) if kind == "push" else make_link,
         )  # fmt: skip
         links.model = lambda: np.ascontiguousarray(self.state.x, little(self.state.x)).tobytes()
         if self.setup.begin is not None:
@@ -120,8 +122,12 @@ class Peer:
                 rounds = await self._play_at_own_pace(links, neighbourhood)
             else:
                 rounds = await self._play(links, neighbourhood)
+            if isinstance(neighbourhood, Shares) and self.stopping and self.setup.takes_anew:
+                await neighbourhood.leave(self.state)
             await self._part(links)
             nursery.cancel_scope.cancel()
+        if isinstance(neighbourhood, Shares):
+            neighbourhood.collect(self.state)
         return self._outcome(links, rounds)
 
     def stop(self) -> None:
@@ -170,11 +176,13 @@ class Peer:
         """
         setup, pace = self.setup, self.setup.pace
         assert pace is not None
-        await self._evaluate(links, 0)
-        await neighbourhood.assemble()
-        begin, interval = trio.current_time(), pace.wakeups.interval_s
+        now = measured = await self._join(links, neighbourhood)
+        interval = pace.wakeups.interval_s
+        begin = trio.current_time() - now * interval
         moments = pace.moments(setup.seed, setup.index)
-        played = measured = now = 0
+        # A peer that meets others plays as often again when they ask.
+        often = 2 if pace.kind == "pairwise" else 1
+        played = often * moments.skip(now * interval) if interval else now
         while now < setup.rounds:
             end = setup.rounds * interval
             await neighbourhood.sleep_until(begin + min(moments.due, end))
@@ -200,9 +208,7 @@ class Peer:
 
     async def _play_on_receipt(self, links: Links, neighbourhood: Tokens) -> int:
         """Play whenever a message comes, until the run's time is over."""
-        await self._evaluate(links, 0)
-        await neighbourhood.assemble()
-        played = 0
+        played = await self._join(links, neighbourhood)
 
         async def play() -> None:
             nonlocal played
@@ -214,7 +220,7 @@ class Peer:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(play)
-            rounds = await self._measure_in_time(links, neighbourhood)
+            rounds = await self._measure_in_time(links, neighbourhood, played)
             nursery.cancel_scope.cancel()
         links.tell(
             "stopping" if self.stopping else "finished",
@@ -222,18 +228,33 @@ class Peer:
         )
         return rounds
 
-    async def _measure_in_time(self, links: Links, neighbourhood: Loose) -> int:
+    async def _measure_in_time(self, links: Links, neighbourhood: Loose, first: int) -> int:
         """Evaluate as the rounds of the run pass by; return how many did."""
-        setup, begin = self.setup, trio.current_time()
+        setup = self.setup
         assert setup.pace is not None
-        for due in range(1, setup.rounds + 1):
-            await neighbourhood.sleep_until(begin + due * setup.pace.wakeups.interval_s)
+        interval = setup.pace.wakeups.interval_s
+        begin = trio.current_time() - first * interval
+        neighbourhood.begin(begin)
+        for due in range(first + 1, setup.rounds + 1):
+            await neighbourhood.sleep_until(begin + due * interval)
             if self.stopping:
                 return due - 1
             links.round = due
             if due % setup.evaluate_every == 0 or due == setup.rounds:
                 await self._evaluate(links, due)
         return setup.rounds
+
+    async def _join(self, links: Links, neighbourhood: Loose) -> int:
+        """Wait for the neighbours; return the round of the run that they have come to."""
+        round, x = 0, self.setup.x0
+        with neighbourhood.before():
+            round, x = await join(links, x)
+        if round:
+            self.state = self.setup.algorithm.start(x, len(links.links))
+            if isinstance(neighbourhood, Shares):
+                await neighbourhood.receive_first(self.state)
+        await self._evaluate(links, round)
+        return round
 
     async def _round(self, neighbourhood: Neighbourhood, t: int, *, at: int | None = None) -> int:
         """Play a round; return how many requests it made."""
@@ -375,15 +396,16 @@ _KINDS: dict[str, tuple[type[Neighbourhood], type[Link]]] = {
     "sync": (Neighbourhood, Link),
     "async": (Mail, NewestLink),
     "pairwise": (Meetings, MeetingLink),
-    "push": (Shares, ShareLink),
+    "push": (Shares, ExactShareLink),
     "tokens": (Tokens, LetterLink),
 }
 
 
-def _numbers(setup: PeerSetup) -> dict[str, Any]:
-    """Return what a share consists of."""
+def _share_link(setup: PeerSetup) -> Callable[..., Link]:
+    """Return what makes the edges that shares travel on."""
+    link = ExactShareLink if setup.missed == "settle" else NaiveShareLink
     size = sum(setup.algorithm.sizes(setup.x0.size))
-    return {"dtype": setup.x0.dtype.name, "size": size}
+    return partial(link, dtype=setup.x0.dtype.name, size=size)
 
 
 def little(x: Array) -> np.dtype[Any]:

@@ -36,7 +36,7 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
             links.begun = True
             return 0, x0
         await links.met.park()
-    await _gather(links)
+    await gather(links)
     ahead = [link for link in links.links.values() if link.ahead and link.session is not None]
     for link in ahead:
         link.ask(wire.Heartbeat(round=0, request=JOIN))
@@ -44,7 +44,7 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
         for link in ahead:
             while link.offer is None and link.open:
                 await link.changed.park()
-    round, x = _farthest(ahead, x0, links.setup.rounds)
+    round, x = farthest(ahead, x0, links.setup.rounds)
     links.round, links.begun = round, True
     for link in links.links.values():
         if link.offer is not None:
@@ -102,7 +102,7 @@ def be_counted_on(links: Links, link: Link, round: int) -> None:
     links.tell("rejoined", link, f"from round {link.starts}")
 
 
-async def _gather(links: Links) -> None:
+async def gather(links: Links) -> None:
     """Wait a moment for the other neighbours."""
     with trio.move_on_after(links.timing.reconnect_timeout_s / 2):
         for link in links.links.values():
@@ -110,7 +110,7 @@ async def _gather(links: Links) -> None:
                 await link.changed.park()
 
 
-def _farthest(ahead: list[Link], x0: Array, rounds: int) -> tuple[int, Array]:
+def farthest(ahead: list[Link], x0: Array, rounds: int) -> tuple[int, Array]:
     """Return the latest round that was offered with a model that is one, and that model."""
     found = 0, x0
     for link in ahead:

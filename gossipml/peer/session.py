@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # In the request of a heartbeat, what the sender does: it waits; it asks to be counted on from
 # a round on; it says from which.
 WAITING, JOIN, START = 1, 2, 3
+# At the peers' own pace, of shares: the last that the sender took; the last that it sent; it
+# takes no more. Of meetings: it averaged with the answer to its question; it did not, and will
+# not; it waits for an answer; it has answered.
+TAKEN, SENT, LEAVING, MET, UNMET, ASKED, ANSWERED = 16, 17, 18, 19, 20, 21, 22
 
 
 class Session:
@@ -146,6 +150,8 @@ class Session:
                 self.told(event.round)
             case wire.Heartbeat() if event.request >= USED:
                 link.hear_used(event)
+            case wire.Heartbeat() if event.request >= TAKEN:
+                link.hear(event, self)
             case wire.Data():
                 link.waits = False
                 link.deliver(event, self)
@@ -199,7 +205,11 @@ class Session:
                 self.heard = now  # we were the ones asleep: accuse nobody of silence
             if not self.paused and now - self.heard > timing.dead_after_s * stretch:
                 raise OSError(f"silent for {now - self.heard:.2f} s")
-            if now - self.spoke >= timing.heartbeat_s and not self.outbox:
+            if self.outbox:
+                continue
+            if (doubt := link.doubt()) is not None:
+                link.post(doubt)
+            elif now - self.spoke >= timing.heartbeat_s:
                 link.post(self.here())
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
-from gossipml import seeds
+from gossipml import seeds, wire
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError
-from gossipml.peer.mail import Loose, LooseLink, parts
+from gossipml.peer.link import STATE
+from gossipml.peer.mail import Loose, LooseLink, parts, take_data
 from gossipml.topology import Row
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class LetterLink(LooseLink):
     def keep(self, round: int, request: int, body: bytes) -> None:
         self.letters.append((round, body))
 
+    def post(self, event: wire.Event) -> None:
+        said = isinstance(event, wire.Data) and event.request != STATE and self.farewell is None
+        if said and self.session is not None:
+            outbox = self.session.outbox
+            outbox.extend(take_data(outbox)[1 - KEPT :])  # the receiver would drop the others
+        super().post(event)
+
 
 class Tokens(Loose):
     """Averages with whoever's message comes, and sends to a neighbour at random."""
@@ -57,9 +65,9 @@ class Tokens(Loose):
         self._owed = 0  # messages that the last one received was worth
         self._draws = 0
 
-    async def assemble(self) -> None:
-        await super().assemble()
-        self._begin = trio.current_time()
+    def begin(self, time: float) -> None:
+        self._begin = time
+        self._moments.skip(trio.current_time() - time)
 
     async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
         """Offer these arrays, until something to average them with comes."""

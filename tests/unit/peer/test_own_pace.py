@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import gossipml
-from gossipml import average, data, push
+from gossipml import average, data, push, wire
 from gossipml.algorithms.base import Algorithm, Facts, State
 from gossipml.errors import ConfigError
 from gossipml.experiment import experiment_from
 from gossipml.models import Softmax
 from gossipml.peer.account import Account
 from gossipml.peer.pace import Moments, Wakeups
+from gossipml.peer.tokens import LetterLink
 from gossipml.simulation import simulate
 
 KINDS = {  # kind: method that only averages, method that trains, graph
@@ -201,6 +205,20 @@ def test_push_sum_finds_the_average_though_nobody_waits():
 
 
 # --- tokens -----------------------------------------------------------------------------------
+
+
+def test_letters_that_cannot_be_written_do_not_pile_up():
+    """The receiver keeps the newest four, so no more of them wait for a slow link."""
+    link = LetterLink(1, "1")
+    session = SimpleNamespace(incarnation=1, far=0, outbox=deque(), close=lambda: None)
+    link.attach(session)
+    link.post(wire.Heartbeat(0, 0))
+    for round in range(9):
+        link.post(wire.Data(round, 0, b"x"))
+    link.post(wire.Bye("finished", 9))
+    waiting = list(session.outbox)
+    assert [e.round for e in waiting if isinstance(e, wire.Data)] == [5, 6, 7, 8]
+    assert isinstance(waiting[-1], wire.Bye)
 
 
 def test_accounts_are_those_of_the_paper():
