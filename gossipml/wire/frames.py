@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
-from zlib import crc32
 
 from gossipml.errors import RemoteProtocolError
+from gossipml.wire.checksum import crc32
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -587,7 +587,9 @@ def main():
         for rate, ratio in [mixing(size, degree)]
     ]
     for row in sums:
-        print(f"mixing {row['parameters']:>10,} x {row['degree'] + 1}: {row['of_triad']:.0%} of triad")
+        print(
+            f"mixing {row['parameters']:>10,} x {row['degree'] + 1}: {row['of_triad']:.0%} of triad"
+        )
     write(options.out, rows, sums)
 
 
