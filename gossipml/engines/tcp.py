@@ -48,19 +48,22 @@ class TcpStream:
     async def identify(self) -> None:
         """Believe everybody: on plain TCP nobody can tell."""
 
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+        try:
+            count = self._sock.sendmsg(buffers)
+        except BlockingIOError:
+            return buffers
+        return _after(buffers, count)
+
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        rest = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        while rest:
+        while buffers:
             try:
-                count = self._sock.sendmsg(rest)
+                count = self._sock.sendmsg(buffers)
             except BlockingIOError:
                 await self._wait(wait_writable)
                 continue
             await self.yield_sometimes(count)
-            while rest and count >= len(rest[0]):
-                count -= len(rest.pop(0))
-            if rest:
-                rest[0] = rest[0][count:]
+            buffers = _after(buffers, count)
 
     async def receive_into(self, buffer: memoryview) -> int:
         while True:
@@ -99,6 +102,16 @@ class TcpStream:
         if self._moved >= SLICE:
             self._moved = 0
             await cancel_shielded_checkpoint()
+
+
+def _after(buffers: Sequence[bytes | memoryview], count: int) -> list[bytes | memoryview]:
+    """Return what is left of the buffers after so many bytes."""
+    rest: list[bytes | memoryview] = []
+    for buffer in buffers:
+        if count < len(buffer):
+            rest.append(memoryview(buffer)[count:] if count else buffer)
+        count = max(0, count - len(buffer))
+    return rest
 
 
 class TcpNetwork:

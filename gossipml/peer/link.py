@@ -100,8 +100,7 @@ class Link:
             event = replace(event, missed=missed) if missed else event
             self.sent.append(event)
         if self.session is not None:
-            self.session.outbox.append(event)
-            self.written.unpark_all()
+            self.session.post(event)
 
     def _counts(self, data: wire.Data) -> bool:
         return data.request != STATE and data.round >= self.starts

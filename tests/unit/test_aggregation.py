@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gossipml import aggregation, topology
 from gossipml.aggregation import AGGREGATORS, Aggregator, Mean, weighted_sum
 
-CHUNK = aggregation._CHUNK
+CHUNK = aggregation.CHUNK
 BORDERS = [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 3]
 
 
