@@ -114,11 +114,6 @@ class Link:
             if key < turn:
                 self._drop(key)
 
-    def writes(self, buffer: bytearray) -> bool:
-        """Whether a message in this buffer is being written right now."""
-        writing = self.session.writing if self.session is not None else None
-        return isinstance(writing, wire.Data) and memoryview(writing.body).obj is buffer
-
     def say_used(self) -> None:
         """Say which of the neighbour's messages we used, until accounts are settled."""
         if self.said is None:

@@ -14,6 +14,7 @@ from gossipml.algorithms import Average, Push
 from gossipml.errors import ConfigError, RemoteProtocolError
 from gossipml.peer.link import Link
 from gossipml.peer.neighbourhood import Neighbourhood
+from gossipml.peer.vectors import joined, parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +181,7 @@ class Mail(Loose):
                 if vector is not None:
                     received[link.neighbour] = vector
             link.age += 1
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         row = self.setup.schedule.row(me, turn[0])
         return parts(await self.network.compute(self._mix, row, own, received), arrays)
 
@@ -212,20 +213,13 @@ class Shares(Loose):
         share = 1 / (1 + len(there))  # who has left takes no share with it
         shared = tuple((array * array.dtype.type(share)).astype(array.dtype) for array in arrays)
         data = self.message(turn, shared)
-        total = np.concatenate([part.reshape(-1) for part in shared])
+        total = joined(shared)
         for link in there:
             link.post(data)
         for other in arrived:
             total = total + other
         await trio.lowlevel.checkpoint()
         return parts(total, arrays)
-
-
-def parts(flat: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Cut a flat vector into arrays of these shapes."""
-    ends = np.cumsum([array.size for array in like])[:-1]
-    pairs = zip(np.split(flat, ends), like, strict=True)
-    return tuple(part.reshape(array.shape) for part, array in pairs)
 
 
 def _take_data(outbox: deque[wire.Event]) -> list[wire.Data]:

@@ -17,7 +17,8 @@ import trio
 from gossipml import seeds, wire
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError, RemoteProtocolError
-from gossipml.peer.mail import Loose, LooseLink, parts
+from gossipml.peer.mail import Loose, LooseLink
+from gossipml.peer.vectors import joined, parts
 from gossipml.topology import Row
 
 if TYPE_CHECKING:
@@ -139,6 +140,6 @@ class Meetings(Loose):
             return arrays
         me, other = self.setup.index, partner.neighbour
         row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         mixed = self._mix(row, own, {other: theirs})
         return parts(mixed, arrays)

@@ -18,7 +18,8 @@ import trio
 from gossipml import seeds
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError
-from gossipml.peer.mail import Loose, LooseLink, parts
+from gossipml.peer.mail import Loose, LooseLink
+from gossipml.peer.vectors import joined, parts
 from gossipml.topology import Row
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Tokens(Loose):
             self.balance -= self._owed
             me, other = self.setup.index, sender.neighbour
             row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
-            own = np.concatenate([array.reshape(-1) for array in arrays])
+            own = joined(arrays)
             mixed = await self.network.compute(self._mix, row, own, {other: theirs})
             return parts(mixed, arrays)
 

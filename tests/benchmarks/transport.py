@@ -404,7 +404,7 @@ class Group:
             "name": name, "n": n, "graph": graph, "size": size, "rounds": rounds, "turns": turns,
             "driver": listener.getsockname()[1], "folder": self.folder,
         }  # fmt: skip
-        self._errors = Path(self.folder, "errors").open("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in end()
         if name.startswith("mpi"):
             start = ["mpirun", "-n", str(n), *PATIENT, *OVER_TCP]
             self.processes = [self._start(start, job)]

@@ -136,19 +136,20 @@ async def test_nobody_there_is_an_oserror():
 async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     import threading
 
-    now = 0.0
+    now = used = 0.0
 
     class Clock:
         perf_counter = staticmethod(lambda: now)
+        thread_time = staticmethod(lambda: used)
 
     monkeypatch.setattr("gossipml.engines.tcp.time", Clock)  # how busy the machine is decides not
 
     with bind("127.0.0.1", 0) as sock:
         network = TcpNetwork(sock, [])
 
-    def nap(seconds):
-        nonlocal now
-        now += seconds
+    def nap(seconds, elsewhere=0.0):
+        nonlocal now, used
+        now, used = now + seconds + elsewhere, used + seconds
         return threading.get_ident()
 
     here = threading.get_ident()
@@ -159,6 +160,10 @@ async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     for _ in range(40):
         last = await network.compute(nap, 0.0)
     assert last == here
+    for _ in range(5):  # another process had the core in between
+        assert await network.compute(nap, 0.0005, 0.004) == here
+    assert await network.compute(nap, 0.0, 0.1) == here
+    assert await network.compute(nap, 0.0) != here  # it waited for something
 
 
 def test_a_taken_port_is_named():
