@@ -13,6 +13,7 @@ import math
 import os
 import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -30,8 +31,9 @@ T = TypeVar("T")
 SLICE = 4 * 2**20  # bytes moved between two checkpoints, about a millisecond's worth
 CALL_COST = 16 * 2**10  # a call counts as at least so many bytes, so tiny frames yield too
 THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
-WAITS_FROM_S = 0.05  # work that takes so long waits for something, however little it computes
-FORGETTING = 0.9  # of the longest recent time of a kind of work, at each call
+LATELY = 16  # calls of a kind of work that are looked at. Two long ones make it long: once, it
+# may be that another process had the core. A round's short last piece does not make it short.
+SURELY_FROM_S = 0.05  # work that took so long counts twice
 ACCEPT_BURST = 32  # connections accepted at once; afterwards …
 ACCEPT_EVERY_S = 0.02  # … one in so many seconds: a flood costs a bounded share of the time
 BACKLOG = 128
@@ -132,7 +134,7 @@ class TcpNetwork:
         listener.setblocking(False)
         self._listener = listener
         self._addresses = addresses
-        self._took_s: dict[str, float] = {}
+        self._long: dict[str, deque[bool]] = {}  # by the name of the work
 
     async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
         credit, since = float(ACCEPT_BURST), trio.current_time()
@@ -176,26 +178,24 @@ class TcpNetwork:
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         name = getattr(work, "__name__", "")
-        lately_s = self._took_s.get(name)
-        if lately_s is None or lately_s > THREAD_FROM_S:  # the first time, nobody knows
+        lately = self._long.get(name)
+        if lately is None:  # nobody knows yet
+            lately = self._long[name] = deque([True], LATELY)
+            result, took_s = await trio.to_thread.run_sync(_timed, work, args)
+        elif sum(lately) > 1:
             result, took_s = await trio.to_thread.run_sync(_timed, work, args)
         else:
             result, took_s = _timed(work, args)
-        # A round's last piece is short: it must not make its first, long one look so.
-        self._took_s[name] = max(took_s, FORGETTING * (lately_s or 0.0))
+        lately.append(took_s > THREAD_FROM_S)
+        if took_s > SURELY_FROM_S:
+            lately.append(True)
         return result
 
 
 def _timed(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T, float]:
-    """Return the result of the work, and the seconds that it takes by itself.
-
-    On a busy machine others have the core in between. That is not the work's, but time in which
-    it waits, perhaps for a disk, is; only a long time is taken for waiting.
-    """
-    begin_s, used_s = time.perf_counter(), time.thread_time()
+    begin = time.perf_counter()
     result = work(*args)
-    took_s, used_s = time.perf_counter() - begin_s, time.thread_time() - used_s
-    return result, took_s if took_s > WAITS_FROM_S else used_s
+    return result, time.perf_counter() - begin
 
 
 def parse_address(text: str, place: str) -> tuple[str, int]:
