@@ -40,6 +40,8 @@ class Kind(IntEnum):
     BYE = 4
     ERROR = 5
 
+    __hash__ = int.__hash__  # that of enums is written in Python, and this is looked up a lot
+
 
 _MISSING: Final = (Kind.DATA, Kind.HEARTBEAT)  # kinds that say what was missed
 
