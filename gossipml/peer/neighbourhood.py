@@ -261,7 +261,7 @@ class Neighbourhood(Company):
         It stays as it is while anybody needs it: a writer, a link that may have to send it
         again, a sum.
         """
-        body = memoryview(self._bodies.take())
+        body = self._bodies.take().data
         return body[: self.compressor.encode(arrays, body)]
 
     def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:
