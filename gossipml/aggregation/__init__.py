@@ -55,12 +55,18 @@ class Mean(Aggregator):
 
 
 def weighted_sum(
-    weights: Sequence[Any], vectors: Sequence[Array], *, out: Array | None = None
+    weights: Sequence[Any],
+    vectors: Sequence[Array],
+    *,
+    out: Array | None = None,
+    product: Array | None = None,
 ) -> Array:
     """Return Σ_j w_j v_j for vectors ``(..., m)`` of one dtype, summed in the order given.
 
     acc starts at +0; then, for each j, acc = acc + dtype(w_j) · v_j with two roundings. It is
-    done piece by piece, so that acc and the product stay in the processor's cache.
+    done piece by piece, so that acc and the product stay in the processor's cache. The result
+    goes to ``out``, and products to ``product``, where they are given: for flat vectors at least
+    ``CHUNK`` numbers.
 
     >>> weighted_sum([0.5, 0.5], [np.float32([1, 2]), np.float32([3, 4])])
     array([2., 3.], dtype=float32)
@@ -70,7 +76,8 @@ def weighted_sum(
     (first, v), *others = zip((np.asarray(w, dtype) for w in weights), vectors, strict=True)
     length = out.shape[-1]
     step = max(1, CHUNK * length // max(1, out.size))
-    product = np.empty((*out.shape[:-1], min(length, step)), dtype)
+    if product is None:
+        product = np.empty((*out.shape[:-1], min(length, step)), dtype)
     zero = dtype.type(0)
     for begin in range(0, length, step):
         piece = slice(begin, begin + step)

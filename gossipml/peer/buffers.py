@@ -29,9 +29,9 @@ class Buffers:
     def take(self) -> NDArray[np.uint8]:
         """Return a buffer that nobody else holds, with any contents."""
         arrays = self._arrays
-        for k in range(len(arrays)):
+        for k in reversed(range(len(arrays))):  # what was lent last may still be in a cache
             if _holders(arrays, k) == _FREE:
-                arrays.append(arrays.pop(k))  # the longest unused comes first
+                arrays.append(arrays.pop(k))
                 return arrays[-1]
         if len(arrays) == MOST:
             del arrays[0]

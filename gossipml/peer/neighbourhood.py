@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml import wire
-from gossipml.aggregation import Mean, weighted_sum
+from gossipml.aggregation import CHUNK, Mean, weighted_sum
 from gossipml.algorithms import Average, Exchange, Push
 from gossipml.algorithms.playing import check_request
 from gossipml.compression import Identity
@@ -55,6 +55,7 @@ class Neighbourhood(Company):
         self.missed = False  # a neighbour that a round should have had
         self._bodies = Buffers(setup.max_message)
         self._sums = Buffers(self._most * setup.x0.itemsize)
+        self._products = Buffers(CHUNK * setup.x0.itemsize)
         self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
@@ -160,7 +161,8 @@ class Neighbourhood(Company):
         vectors = [own if j == me else received[j] for j in here]
         if isinstance(self.setup.aggregator, Mean):
             out = self._sums.take()[: own.nbytes].view(own.dtype)
-            return weighted_sum(factors, vectors, out=out)
+            product = self._products.take().view(own.dtype)
+            return weighted_sum(factors, vectors, out=out, product=product)
         return self.setup.aggregator.combine(here.index(me), factors, vectors)
 
     @property
