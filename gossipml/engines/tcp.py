@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
-import math
 import os
 import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLICE = 4 * 2**20  # bytes moved between two checkpoints, about a millisecond's worth
+PIECE = 256 * 2**10  # bytes received at once: still in a core's cache when they are checked
 CALL_COST = 16 * 2**10  # a call counts as at least so many bytes, so tiny frames yield too
 THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
-FORGETTING = 0.9  # of the longest recent time of a kind of work, at each call
+LATELY = 16  # calls of a kind of work that are looked at. Two long ones make it long: once, it
+# may be that another process had the core. A round's short last piece does not make it short.
+SURELY_FROM_S = 0.05  # work that took so long counts twice
 ACCEPT_BURST = 32  # connections accepted at once; afterwards …
 ACCEPT_EVERY_S = 0.02  # … one in so many seconds: a flood costs a bounded share of the time
 BACKLOG = 128
@@ -48,24 +51,27 @@ class TcpStream:
     async def identify(self) -> None:
         """Believe everybody: on plain TCP nobody can tell."""
 
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+        try:
+            count = self._sock.sendmsg(buffers)
+        except BlockingIOError:
+            return buffers
+        return _after(buffers, count)
+
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        rest = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
-        while rest:
+        while buffers:
             try:
-                count = self._sock.sendmsg(rest)
+                count = self._sock.sendmsg(buffers)
             except BlockingIOError:
                 await self._wait(wait_writable)
                 continue
             await self.yield_sometimes(count)
-            while rest and count >= len(rest[0]):
-                count -= len(rest.pop(0))
-            if rest:
-                rest[0] = rest[0][count:]
+            buffers = _after(buffers, count)
 
     async def receive_into(self, buffer: memoryview) -> int:
         while True:
             try:
-                count = self._sock.recv_into(buffer)
+                count = self._sock.recv_into(buffer[:PIECE])
             except BlockingIOError:
                 await self._wait(wait_readable)
                 continue
@@ -101,6 +107,16 @@ class TcpStream:
             await cancel_shielded_checkpoint()
 
 
+def _after(buffers: Sequence[bytes | memoryview], count: int) -> list[bytes | memoryview]:
+    """Return what is left of the buffers after so many bytes."""
+    rest: list[bytes | memoryview] = []
+    for buffer in buffers:
+        if count < len(buffer):
+            rest.append(memoryview(buffer)[count:] if count else buffer)
+        count = max(0, count - len(buffer))
+    return rest
+
+
 class TcpNetwork:
     """One peer's listening socket and its neighbours' addresses.
 
@@ -118,7 +134,7 @@ class TcpNetwork:
         listener.setblocking(False)
         self._listener = listener
         self._addresses = addresses
-        self._took_s: dict[str, float] = {}
+        self._long: dict[str, deque[bool]] = {}  # by the name of the work
 
     async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
         credit, since = float(ACCEPT_BURST), trio.current_time()
@@ -162,18 +178,24 @@ class TcpNetwork:
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         name = getattr(work, "__name__", "")
+        lately = self._long.get(name)
+        if lately is None:  # nobody knows yet
+            lately = self._long[name] = deque([True], LATELY)
+            result, took_s = await trio.to_thread.run_sync(_timed, work, args)
+        elif sum(lately) > 1:
+            result, took_s = await trio.to_thread.run_sync(_timed, work, args)
+        else:
+            result, took_s = _timed(work, args)
+        lately.append(took_s > THREAD_FROM_S)
+        if took_s > SURELY_FROM_S:
+            lately.append(True)
+        return result
 
-        def timed() -> T:
-            begin = time.perf_counter()
-            result = work(*args)
-            # A round's last piece is short: it must not make its first, long one look so.
-            took_s = time.perf_counter() - begin
-            self._took_s[name] = max(took_s, FORGETTING * self._took_s.get(name, 0.0))
-            return result
 
-        if self._took_s.get(name, math.inf) > THREAD_FROM_S:  # the first time, nobody knows
-            return await trio.to_thread.run_sync(timed)
-        return timed()
+def _timed(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T, float]:
+    begin = time.perf_counter()
+    result = work(*args)
+    return result, time.perf_counter() - begin
 
 
 def parse_address(text: str, place: str) -> tuple[str, int]:

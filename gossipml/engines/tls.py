@@ -186,6 +186,9 @@ class TlsStream:
                 if not await self._stream.receive_into(self._room):
                     break
 
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+        return buffers  # what is encrypted must go out before anything else is: `send` sees to it
+
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         self._whole = False
         left = PIECE

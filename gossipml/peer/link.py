@@ -100,8 +100,7 @@ class Link:
             event = replace(event, missed=missed) if missed else event
             self.sent.append(event)
         if self.session is not None:
-            self.session.outbox.append(event)
-            self.written.unpark_all()
+            self.session.post(event)
 
     def _counts(self, data: wire.Data) -> bool:
         return data.request != STATE and data.round >= self.starts
@@ -114,11 +113,6 @@ class Link:
                 self.ledger.hear(key, self.inbox[key][0].missed)
             if key < turn:
                 self._drop(key)
-
-    def writes(self, buffer: bytearray) -> bool:
-        """Whether a message in this buffer is being written right now."""
-        writing = self.session.writing if self.session is not None else None
-        return isinstance(writing, wire.Data) and memoryview(writing.body).obj is buffer
 
     def say_used(self) -> None:
         """Say which of the neighbour's messages we used, until accounts are settled."""

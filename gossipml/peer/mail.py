@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import trio
 
 from gossipml import wire
@@ -14,6 +13,7 @@ from gossipml.algorithms import Average
 from gossipml.errors import ConfigError
 from gossipml.peer.link import STATE, Link
 from gossipml.peer.neighbourhood import Neighbourhood
+from gossipml.peer.vectors import joined, parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,16 +145,9 @@ class Mail(Loose):
                 if vector is not None:
                     received[link.neighbour] = vector
             link.age += 1
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         row = self.setup.schedule.row(me, turn[0])
         return parts(await self.network.compute(self._mix, row, own, received), arrays)
-
-
-def parts(flat: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
-    """Cut a flat vector into arrays of these shapes."""
-    ends = np.cumsum([array.size for array in like])[:-1]
-    pairs = zip(np.split(flat, ends), like, strict=True)
-    return tuple(part.reshape(array.shape) for part, array in pairs)
 
 
 def take_data(outbox: deque[wire.Event]) -> list[wire.Data]:

@@ -18,8 +18,9 @@ import trio
 from gossipml import seeds, wire
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError, RemoteProtocolError
-from gossipml.peer.mail import Loose, LooseLink, parts
+from gossipml.peer.mail import Loose, LooseLink
 from gossipml.peer.session import ANSWERED, ASKED, MET, UNMET
+from gossipml.peer.vectors import joined, parts
 from gossipml.topology import Row
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class Meetings(Loose):
         changes = [change for change in undo if change is not None]
         if not changes:
             return arrays
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         return parts(np.asarray(own - np.sum(changes, axis=0), own.dtype), arrays)
 
     def _asked(self) -> MeetingLink | None:
@@ -214,7 +215,7 @@ class Meetings(Loose):
             return arrays
         me, other = self.setup.index, partner.neighbour
         row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         mixed = self._mix(row, own, {other: theirs})
         if number is not None and self._settles:
             partner.answering = number, mixed - own

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml import wire
+from gossipml.aggregation import CHUNK, Mean, weighted_sum
 from gossipml.algorithms import Average, Exchange, Push
 from gossipml.algorithms.playing import check_request
+from gossipml.compression import Identity
 from gossipml.errors import ConfigError
+from gossipml.peer.buffers import Buffers
 from gossipml.peer.company import Company
+from gossipml.peer.vectors import joined, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +53,10 @@ class Neighbourhood(Company):
         self.network = network
         self.compressor = setup.compressor
         self.missed = False  # a neighbour that a round should have had
-        self._turns = 0
-        self._bodies = [bytearray(setup.max_message) for _ in range(2)]
+        self._bodies = Buffers(setup.max_message)
+        self._sums = Buffers(self._most * setup.x0.itemsize)
+        self._products = Buffers(CHUNK * setup.x0.itemsize)
+        self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
         """Return the answer to a request: a tuple of arrays.
@@ -81,9 +87,10 @@ class Neighbourhood(Company):
     ) -> tuple[Array, ...]:
         """Send the arrays to all receivers, and return the weighted sum over the row."""
         self._check_arrays(arrays)
-        data = _message(turn, self._encode(arrays))
-        token = _message(turn, b"")
+        body = self._encode(arrays)
+        data = _message(turn, body)
         receivers = set(self.setup.schedule.receivers(self.setup.index, turn[0]))
+        token = data if len(receivers) == len(self.every) else _message(turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
                 link.begin(turn)
@@ -91,7 +98,7 @@ class Neighbourhood(Company):
         sent_to = [j for j in receivers if self._may_use(self.links.links[j], turn)]
         await self.gather(turn)
         received = self._received(turn, arrays)
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
         kept = self._kept(receivers - {*sent_to}, turn) if push else None
         mixed = await self.network.compute(self._mix, row, own, received, kept)
         if push:
@@ -102,9 +109,7 @@ class Neighbourhood(Company):
             both = {j: vector for j, vector in received.items() if j in receivers and j in weights}
             self._settle(turn, {j: _apart(own, x, weights[j]) for j, x in both.items()})
         mixed = await self._corrected(turn, mixed)
-        ends = np.cumsum([array.size for array in arrays])[:-1]
-        parts = zip(np.split(mixed, ends), arrays, strict=True)
-        return tuple(part.reshape(array.shape) for part, array in parts)
+        return parts(mixed, arrays)
 
     async def _exchange(self, turn: Turn, edges: Array, row: Row) -> tuple[Array, Array]:
         """Send each neighbour its row; return what came from each, and the weights of the edges."""
@@ -152,11 +157,24 @@ class Neighbourhood(Company):
                 self.missed = True
         weights[me] += returned if kept is None else kept
         here = [j for j in row.peers if j == me or j in received]
-        return self.setup.aggregator.combine(
-            here.index(me),
-            [weights[j] for j in here],
-            [own if j == me else received[j] for j in here],
-        )
+        factors = [weights[j] for j in here]
+        vectors = [own if j == me else received[j] for j in here]
+        if isinstance(self.setup.aggregator, Mean):
+            out = self._sums.take()[: own.nbytes].view(own.dtype)
+            product = self._products.take().view(own.dtype)
+            return weighted_sum(factors, vectors, out=out, product=product)
+        return self.setup.aggregator.combine(here.index(me), factors, vectors)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether a message is the numbers themselves."""
+        return isinstance(self.compressor, Identity)
+
+    @property
+    def _most(self) -> int:
+        """The most numbers that a request may average, as the algorithm's facts say."""
+        size = self.setup.x0.size
+        return sum(self.setup.algorithm.sizes(size) or [size])
 
     # --- what one end missed -----------------------------------------------------------
 
@@ -212,6 +230,9 @@ class Neighbourhood(Company):
 
     def _check_arrays(self, arrays: tuple[Array, ...]) -> None:
         """Refuse what its facts do not declare, before a neighbour has to."""
+        shown = [(getattr(array, "dtype", None), getattr(array, "size", 0)) for array in arrays]
+        if shown == self._checked:
+            return
         algorithm, x0 = self.setup.algorithm, self.setup.x0
         kinds = {getattr(array, "dtype", type(array).__name__) for array in arrays}
         if kinds != {x0.dtype}:
@@ -219,7 +240,7 @@ class Neighbourhood(Company):
             raise ConfigError(f"{self._who}: sends {found}, expected arrays of {x0.dtype}")
         numbers = sum(array.size for array in arrays)
         facts = algorithm.facts
-        if numbers > sum(algorithm.sizes(x0.size) or [x0.size]):
+        if numbers > self._most:
             raise ConfigError(
                 f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
                 f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"
@@ -230,22 +251,19 @@ class Neighbourhood(Company):
                 f"{self._who}: sends arrays of {found} numbers, expected of {x0.size}, "
                 f"as its facts declare"
             )
+        self._checked = shown
 
     def _nbytes(self, arrays: tuple[Array, ...]) -> int:
         """Return how many bytes the arrays take on the wire."""
         return self.compressor.max_nbytes([a.size for a in arrays], self.setup.x0.dtype)
 
     def _encode(self, arrays: tuple[Array, ...]) -> memoryview:
-        """Pack arrays into one of two send buffers, so that a round may change its own.
+        """Pack arrays into memory of their own, so that a round may change its.
 
-        Two are enough: a neighbour that has sent its message of this turn has received ours
-        of the turn before, so nobody can still need the one before that.
+        It stays as it is while anybody needs it: a writer, a link that may have to send it
+        again, a sum.
         """
-        place = self._turns % 2
-        if any(link.writes(self._bodies[place]) for link in self.every):  # it reads very slowly
-            self._bodies[place] = bytearray(self.setup.max_message)
-        body = memoryview(self._bodies[place])
-        self._turns += 1
+        body = self._bodies.take().data
         return body[: self.compressor.encode(arrays, body)]
 
     def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:

@@ -25,7 +25,7 @@ class UnwelcomeError(OSError):
 class ByteStream(Protocol):
     """An ordered, reliable stream of bytes to one neighbour; it may break at any time.
 
-    A broken or closed stream raises ``OSError`` from ``send`` and ``receive_into``, among them
+    A broken or closed stream raises ``OSError`` from what sends and receives, among them
     ``UnwelcomeError`` where the other end refuses us in place of its first words.
     """
 
@@ -36,6 +36,14 @@ class ByteStream(Protocol):
         ------
         UntrustedError
             It is not a neighbour, or not the one that was dialled.
+        """
+        ...
+
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+        """Write what goes without waiting, maybe nothing; return the buffers that are left.
+
+        Buffers are of single bytes, as :meth:`wire.Connection.send` returns them. Not to be
+        called while ``send`` is under way.
         """
         ...
 

@@ -158,8 +158,8 @@ class Peer:
                 await self._keep(links, t, clean=not neighbourhood.missed)
                 return t
             links.round = t
-            await trio.lowlevel.checkpoint()  # a round that never waits still lets links live
-            await self._round(neighbourhood, t)
+            if not await self._round(neighbourhood, t):
+                await trio.lowlevel.checkpoint()  # a round that asks for nothing lets links live
             if (t + 1) % setup.evaluate_every == 0 or t + 1 == setup.rounds:
                 await self._evaluate(links, t + 1)
             if setup.checkpoint_every and (t + 1) % setup.checkpoint_every == 0:

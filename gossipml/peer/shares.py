@@ -18,8 +18,9 @@ import trio
 from gossipml import wire
 from gossipml.algorithms import Push
 from gossipml.errors import ConfigError, RemoteProtocolError
-from gossipml.peer.mail import Loose, LooseLink, parts, take_data
+from gossipml.peer.mail import Loose, LooseLink, take_data
 from gossipml.peer.session import LEAVING, SENT, TAKEN
+from gossipml.peer.vectors import joined, parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -333,7 +334,7 @@ class Shares(Loose):
             for link in self._links
             if link.takes and (link.wanted or (link.neighbour in receivers and not quiet))
         ]
-        own = np.concatenate([array.reshape(-1) for array in arrays])
+        own = joined(arrays)
         share = own * own.dtype.type(1 / (1 + len(there)))  # who has left takes no share with it
         for link in there:
             link.give(share)

@@ -19,7 +19,8 @@ from gossipml import seeds, wire
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError
 from gossipml.peer.link import STATE
-from gossipml.peer.mail import Loose, LooseLink, parts, take_data
+from gossipml.peer.mail import Loose, LooseLink, take_data
+from gossipml.peer.vectors import joined, parts
 from gossipml.topology import Row
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Tokens(Loose):
             self.balance -= self._owed
             me, other = self.setup.index, sender.neighbour
             row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
-            own = np.concatenate([array.reshape(-1) for array in arrays])
+            own = joined(arrays)
             mixed = await self.network.compute(self._mix, row, own, {other: theirs})
             return parts(mixed, arrays)
 

@@ -8,10 +8,10 @@ look at a clock, or allocate anything from a length that the other side declared
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-from zlib import crc32
 
 from gossipml.errors import ConfigError, LocalProtocolError, ProtocolError, RemoteProtocolError
 from gossipml.wire import limits
+from gossipml.wire.checksum import crc32
 from gossipml.wire.events import Bye, ByeBody, Data, Eof, Error, Heartbeat, Hello, decode_body
 from gossipml.wire.frames import HEADER_SIZE, Header, Kind, unpack_header
 from gossipml.wire.outgoing import KINDS, flat, frame_of

@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
-from zlib import crc32
 
 from gossipml.errors import RemoteProtocolError
+from gossipml.wire.checksum import crc32
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -39,6 +39,8 @@ class Kind(IntEnum):
     HEARTBEAT = 3
     BYE = 4
     ERROR = 5
+
+    __hash__ = int.__hash__  # that of enums is written in Python, and this is looked up a lot
 
 
 _MISSING: Final = (Kind.DATA, Kind.HEARTBEAT)  # kinds that say what was missed

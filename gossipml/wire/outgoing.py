@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 import sys
 from typing import TYPE_CHECKING, Final
-from zlib import crc32
 
 from gossipml.errors import ConfigError, LocalProtocolError
+from gossipml.wire.checksum import crc32
 from gossipml.wire.events import Bye, ByeBody, Data, Error, Heartbeat, Hello, encode_body
 from gossipml.wire.frames import REACH, Header, Kind, pack_header
 

@@ -24,6 +24,8 @@ class State(Enum):
     CLOSED = "CLOSED"  # BYE or ERROR said, or the stream ended; nothing may follow
     FAILED = "FAILED"  # the protocol was broken; for good
 
+    __hash__ = object.__hash__  # that of enums is written in Python, and this is looked up a lot
+
 
 TRANSITIONS: Final[Mapping[State, Mapping[Kind, State]]] = MappingProxyType(
     {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gossipml import aggregation, topology
 from gossipml.aggregation import AGGREGATORS, Aggregator, Mean, weighted_sum
 
-CHUNK = aggregation._CHUNK
+CHUNK = aggregation.CHUNK
 BORDERS = [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 3]
 
 
@@ -59,7 +59,11 @@ def test_bit_for_bit_a_plain_loop(dtype, n, size, seed):
 def test_chunks_leave_no_trace(size, dtype):
     weights, vectors = draw(5, size, dtype)
     before = [v.copy() for v in vectors]
-    assert bits(weighted_sum(weights, vectors)) == bits(whole_arrays(weights, vectors))
+    expected = bits(whole_arrays(weights, vectors))
+    assert bits(weighted_sum(weights, vectors)) == expected
+    out, product = np.full(size, np.nan, dtype), np.full(CHUNK, np.nan, dtype)
+    assert weighted_sum(weights, vectors, out=out, product=product) is out
+    assert bits(out) == expected
     for v, was in zip(vectors, before, strict=True):
         np.testing.assert_array_equal(v, was)
 

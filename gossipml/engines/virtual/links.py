@@ -137,11 +137,15 @@ class VirtualStream:
     async def identify(self) -> None:
         """Believe everybody: all peers are this process."""
 
-    async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+    def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
         self._check()
         if self._said_end:
             raise OSError("closed")
         self._outgoing.push(b"".join(buffers))
+        return ()
+
+    async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
+        self.send_some(buffers)
 
     async def receive_into(self, buffer: memoryview) -> int:
         incoming = self._incoming

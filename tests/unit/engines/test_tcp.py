@@ -45,6 +45,23 @@ async def test_big_tensors_cross_both_ways_at_once():
     other.close()
 
 
+async def test_what_goes_without_waiting_and_what_is_left():
+    one, other = pair()
+    header, body = b"h" * 32, np.random.default_rng(0).bytes(40_000_000)
+    assert not one.send_some([header, memoryview(body)[:1000]])
+    rest = one.send_some([header, memoryview(body)])  # more than any buffer on the way holds
+    left = sum(len(buffer) for buffer in rest)
+    assert 0 < left < len(body)
+    with trio.fail_after(20):
+        assert await receive_exactly(other, 1032) == header + body[:1000]
+        sent = len(header) + len(body) - left
+        assert await receive_exactly(other, sent) == (header + body)[:sent]
+    one.close()
+    other.close()
+    with pytest.raises(OSError, match="descriptor"):
+        one.send_some([b"x"])
+
+
 async def test_a_half_close_delivers_what_was_sent():
     one, other = pair()
     with trio.fail_after(5):
@@ -153,12 +170,27 @@ async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
 
     here = threading.get_ident()
     assert await network.compute(nap, 0.0) != here  # the first time, nobody knows
+    for _ in range(20):
+        assert await network.compute(nap, 0.0) == here
     assert await network.compute(nap, 0.004) == here
+    for _ in range(20):  # once: another process may have had the core
+        assert await network.compute(nap, 0.0) == here
+    for _ in range(2):
+        assert await network.compute(nap, 0.004) == here
     for _ in range(5):  # a short piece after a long one does not make the next look short
         assert await network.compute(nap, 0.0) != here
+        assert await network.compute(nap, 0.004) != here
     for _ in range(40):
         last = await network.compute(nap, 0.0)
     assert last == here
+    assert await network.compute(nap, 0.1) == here
+    assert await network.compute(nap, 0.0) != here  # so long that there is no doubt
+
+    def new(seconds):
+        return nap(seconds)
+
+    for _ in range(3):  # what is long at first is taken for long
+        assert await network.compute(new, 0.004) != here
 
 
 def test_a_taken_port_is_named():

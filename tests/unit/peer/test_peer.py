@@ -373,6 +373,29 @@ def test_what_the_facts_do_not_declare_is_refused(request_, message):
     assert message in str(ends.peers[0])
 
 
+def test_an_algorithm_may_write_to_what_it_sent_and_keep_what_it_got():
+    """Buffers are used again, but not under anybody's hands."""
+    kept = []
+
+    class Hoarder(DPSGD):
+        def round(self, s, problem):
+            half = s.x - self.lr * problem.gradient(s.x)
+            answer = yield average(half)
+            half[:] = np.nan
+            (s.x,) = answer
+            kept.append((s.x, s.x.copy()))
+
+    setups, graph = setups_of(rounds=9)
+    expected = shas(play(setups, graph)[0])
+    setups, graph = setups_of(rounds=9)
+    hoarders = [dataclasses.replace(s, algorithm=Hoarder(lr=0.05)) for s in setups]
+    ends, _ = play(hoarders, graph)
+    assert shas(ends) == expected
+    assert len(kept) == 9 * 4
+    for got, copy in kept:
+        np.testing.assert_array_equal(got, copy)
+
+
 @pytest.mark.parametrize("k", range(36))
 def test_a_connection_may_break_at_any_instant(sabotage, k):
     """Also right at the start, and after the last message but before the goodbye."""

@@ -1,4 +1,4 @@
-"""A connection that is replaced must not take messages from the one that comes after it."""
+"""What a connection writes, and in which order; one that is replaced takes no messages along."""
 
 from __future__ import annotations
 
@@ -26,9 +26,18 @@ class Meaning:
 class Stream:
     """Keeps what is written; fails like a socket once it is closed."""
 
-    def __init__(self):
+    def __init__(self, at_once=0):
         self.written = b""
         self.closed = False
+        self.at_once = at_once  # bytes that go out without waiting
+
+    def send_some(self, buffers):
+        if self.closed:
+            raise OSError("closed")
+        whole = b"".join(buffers)
+        count = min(len(whole), self.at_once)
+        self.written += whole[:count]
+        return [whole[count:]] if whole[count:] else []
 
     async def send(self, buffers):
         if self.closed:
@@ -44,6 +53,68 @@ class Stream:
         self.closed = True
 
 
+def session_of(link, stream):
+    return Session(
+        link, stream, Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
+        here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
+        lagged=lambda late_s: 1.0, asked=lambda round: None, told=lambda round: None,
+    )  # fmt: skip
+
+
+def data(request, letter):
+    return wire.Data(round=0, request=request, body=letter * 8)
+
+
+async def test_a_message_leaves_at_once_if_nothing_is_before_it():
+    link, stream = Link(0, "a"), Stream(at_once=8)
+    link.attach(session_of(link, stream))
+    link.post(data(0, b"x"))  # no task serves the connection yet
+    assert stream.written == b"x" * 8
+    assert link.bytes_sent == wire.HEADER_SIZE + 8
+    assert link.payload_bytes_sent == 8
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 7, 8])
+async def test_messages_keep_their_order_where_the_first_goes_out_in_part(at_once):
+    link, stream = Link(0, "a"), Stream(at_once)
+    session = session_of(link, stream)
+    link.attach(session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.testing.wait_all_tasks_blocked()
+        link.post(data(0, b"x"))
+        assert stream.written == b"x" * at_once
+        assert (session.writing is None) == (at_once == 8)
+        link.post(wire.Heartbeat(round=0, request=0))
+        link.post(data(1, b"y"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.written == b"x" * 8 + b"-" + b"y" * 8
+        assert session.writing is None
+        link.post(data(2, b"z"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.written.endswith(b"y" + b"z" * 8)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_that_broke_ends_the_session_and_not_who_posts():
+    link, stream = Link(0, "a"), Stream(at_once=8)
+    session = session_of(link, stream)
+    link.attach(session)
+    ends = []
+
+    async def serve():
+        ends.append(await session.run())
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await trio.testing.wait_all_tasks_blocked()
+            stream.closed = True
+            link.post(data(0, b"x"))
+    assert ends == ["closed"]
+    assert list(link.sent) == [data(0, b"x")]  # for the next connection
+
+
 @pytest.mark.parametrize("later", range(6))
 @pytest.mark.parametrize("repeat", range(4))  # trio runs ready tasks in random order
 async def test_the_connection_that_stays_sends_everything(later, repeat):
@@ -52,11 +123,7 @@ async def test_the_connection_that_stays_sends_everything(later, repeat):
     streams = [Stream(), Stream()]
 
     async def serve(stream):
-        session = Session(
-            link, stream, Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
-            here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
-            lagged=lambda late_s: 1.0,            asked=lambda round: None, told=lambda round: None,
-        )  # fmt: skip
+        session = session_of(link, stream)
         link.attach(session)
         await session.run()
 

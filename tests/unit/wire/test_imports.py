@@ -7,7 +7,7 @@ import gossipml.wire
 
 ALLOWED = {
     "__future__", "dataclasses", "enum", "struct", "sys", "types", "typing", "typing_extensions",
-    "zlib", "collections", "msgspec", "gossipml",
+    "zlib", "collections", "isal", "msgspec", "gossipml",
 }  # fmt: skip
 FOLDER = Path(gossipml.wire.__file__).parent
 
