@@ -63,6 +63,10 @@ class RemoteProtocolError(ProtocolError):
     """The other side sent what the protocol forbids; the only error that received bytes raise."""
 
 
+class DamagedError(RemoteProtocolError):
+    """A checksum does not match: the bytes changed on the way, or in somebody's memory."""
+
+
 class RefusedError(GossipError):
     """No neighbour accepted this peer, because its experiment differs from theirs."""
 

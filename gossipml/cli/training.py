@@ -100,6 +100,15 @@ def simulate(
         Path | None,
         typer.Option(help="Go on with a stopped simulation, instead of FILE.", metavar="RUN"),
     ] = None,
+    chaos: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead of FILE: small runs with drawn faults, one for each of N seeds, checked "
+            "for broken promises.",
+            metavar="N",
+            min=1,
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -107,16 +116,21 @@ def simulate(
 ) -> int:
     """Run the same experiment in one process, with the same result."""
     from gossipml import simulation
+    from gossipml.cli.chaos import play_chaos
     from gossipml.experiment import load_experiment
     from gossipml.observe.bar import RoundBar
     from gossipml.observe.reading import read_run
 
+    if chaos is not None:
+        if file is not None or resume is not None or set_ or out is not None:
+            raise ConfigError("--chaos: found beside FILE, --resume, --set or --out; it draws all")
+        return play_chaos(chaos, first=seed or 0, json=json, quiet=quiet, verbose=verbose)
     if resume is not None:
         _check_alone(file, set_, seed, out)
         experiment = load_experiment(resume / "experiment.toml")
         engine = "virtual" if read_run(resume).manifest.get("engine") == "virtual" else "stacked"
     elif file is None:
-        raise ConfigError("simulate: expected FILE, or --resume RUN")
+        raise ConfigError("simulate: expected FILE, --resume RUN or --chaos N")
     else:
         experiment = load_experiment(file, overrides=set_ or (), seed=seed)
     if engine == "virtual":

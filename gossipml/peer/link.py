@@ -194,6 +194,7 @@ class Link:
             self.settle()
             self.say_used()
         self.late, self.usual = False, 0.0
+        self.heard_s = trio.current_time()  # or it would be given up again at its next delay
         self.starts, self.skips = NEVER, 0
         self.farewell, self.refusal, self.turned_away, self.waits = None, "", "", False
         self.sent.clear()

@@ -197,7 +197,7 @@ class Links:
     async def _pause(self, link: Link, attempt: int, grace: float) -> None:
         """Wait before a try: grace first, then exponential back-off with jitter."""
         first, last = BACKOFF_S
-        wait = min(last, first * 2 ** (attempt - 1)) if attempt else grace
+        wait = min(last, first * 2.0 ** min(attempt - 1, 64)) if attempt else grace
         draw = seeds.stream(self.setup.seed, "backoff", self.setup.index, link.neighbour, attempt)
         jitter = float(seeds.uniforms(draw, 1)[0])
         with trio.move_on_after(wait * (0.5 + 0.5 * jitter)):
@@ -339,8 +339,10 @@ class Links:
         if again:
             link.start_again(restarted=link.incarnation != session.incarnation)
             self.tell_unsettled(link)
+        link.refusal = link.turned_away = ""
         link.ahead, link.question = session.far > 0 and not self.begun, False
-        if link.starts == NEVER and session.far > 0:  # who is new asks itself, when it is ready
+        same = link.incarnation == session.incarnation
+        if link.starts == NEVER and (session.far > 0 or same):  # who is new asks itself, when ready
             link.asking = wire.Heartbeat(round=self.round, request=JOIN)
         link.attach(session)
         self.met.unpark_all()

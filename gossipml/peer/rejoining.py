@@ -31,19 +31,23 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
     if not links.links or links.begun:
         return 0, x0
     every = links.links.values()
-    while not any(link.ahead for link in every):
+    while True:
+        ahead = _ahead(links)
+        if ahead:
+            await gather(links)
+            ahead = _ahead(links)
+            for link in ahead:
+                link.ask(wire.Heartbeat(round=0, request=JOIN))
+            with trio.move_on_after(links.timing.reconnect_timeout_s):
+                for link in ahead:
+                    while link.offer is None and link.open:
+                        await link.changed.park()
+            if any(link.offer is not None for link in every) or _ahead(links):
+                break  # else who was ahead is gone again
         if all(link.session is not None or not link.open for link in every):
             links.begun = True
             return 0, x0
         await links.met.park()
-    await gather(links)
-    ahead = [link for link in links.links.values() if link.ahead and link.session is not None]
-    for link in ahead:
-        link.ask(wire.Heartbeat(round=0, request=JOIN))
-    with trio.move_on_after(links.timing.reconnect_timeout_s):
-        for link in ahead:
-            while link.offer is None and link.open:
-                await link.changed.park()
     round, x = farthest(ahead, x0, links.setup.rounds)
     links.round, links.begun = round, True
     for link in links.links.values():
@@ -100,6 +104,11 @@ def be_counted_on(links: Links, link: Link, round: int) -> None:
     link.start_from(max(round, links.round + 1), skip=True)
     links.met.unpark_all()
     links.tell("rejoined", link, f"from round {link.starts}")
+
+
+def _ahead(links: Links) -> list[Link]:
+    """Return the neighbours that are here, and in mid-run."""
+    return [link for link in links.links.values() if link.ahead and link.session is not None]
 
 
 async def gather(links: Links) -> None:

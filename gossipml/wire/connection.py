@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from gossipml.errors import ConfigError, LocalProtocolError, ProtocolError, RemoteProtocolError
+from gossipml.errors import (
+    ConfigError,
+    DamagedError,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+)
 from gossipml.wire import limits
 from gossipml.wire.checksum import crc32
 from gossipml.wire.events import Bye, ByeBody, Data, Eof, Error, Heartbeat, Hello, decode_body
@@ -291,7 +297,7 @@ class Connection:
 
     def _complete(self, header: Header) -> Event:
         if header.crc is not None and header.crc != self._crc:
-            raise RemoteProtocolError(f"{header.kind.name} body checksum does not match")
+            raise DamagedError(f"{header.kind.name} body checksum does not match")
         event = self._event(header)
         self._receiving = TRANSITIONS[self._receiving][header.kind]
         self._next_frame()

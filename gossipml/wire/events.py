@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import msgspec
 
-from gossipml.errors import ConfigError
+from gossipml.errors import ConfigError, DamagedError
 from gossipml.wire import limits
 
 if TYPE_CHECKING:
@@ -93,8 +93,12 @@ class Error(_Body, frozen=True, kw_only=True):
 
     @classmethod
     def about(cls, problem: Exception) -> Error:
-        """Return what to tell the other side about its broken protocol, in one line."""
-        return cls(field="frame", message=clip(str(problem), limits.MAX_MESSAGE))
+        """Return what to tell the other side about its broken protocol, in one line.
+
+        Bytes that were damaged on the way say nothing about who sent them: it may try again.
+        """
+        field = "connection" if isinstance(problem, DamagedError) else "frame"
+        return cls(field=field, message=clip(str(problem), limits.MAX_MESSAGE))
 
     def swapped(self) -> Error:
         """Return the same disagreement from the other side.

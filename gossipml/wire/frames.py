@@ -11,7 +11,7 @@ import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gossipml.errors import RemoteProtocolError
+from gossipml.errors import DamagedError, RemoteProtocolError
 from gossipml.wire.checksum import crc32
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def unpack_header(buffer: Buffer) -> Header:
     if version != VERSION:
         raise RemoteProtocolError(f"protocol version: ours {VERSION}, theirs {version}")
     if crc32(memoryview(buffer)[:_CRC_AT]) != _CRC.unpack_from(buffer, _CRC_AT)[0]:
-        raise RemoteProtocolError("header checksum does not match: damaged on the way")
+        raise DamagedError("header checksum does not match: damaged on the way")
     known = FLAG_CRC | (_MISSED if kind in _MISSING else 0)
     if flags & ~known:
         raise RemoteProtocolError(f"flags {flags:#06x}: kind {kind} knows only {known:#06x}")

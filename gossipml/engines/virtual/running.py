@@ -53,14 +53,16 @@ def run_virtual(
     report: Callable[[Report], None],
     keep: Callable[[Checkpoint, int], object] | None = None,
     plan: Plan | None = None,
+    make_peer: Callable[..., Peer] = Peer,
 ) -> VirtualEnds:
     """Run all peers in this process; ``keep`` is given their checkpoints.
 
+    ``make_peer`` is called as :class:`Peer` is, for each process of a peer.
     What goes wrong goes by the ``plan``. SIGINT and SIGTERM end the run after the current
     round, with what there is.
     """
     world = VirtualWorld(topology, conditions, seed)
-    run = _Run(setups, world, seed, report, keep)
+    run = _Run(setups, world, seed, report, keep, make_peer)
     freezer = [Freezer()] if plan is not None and plan.about_pauses else []
     try:
         with deterministic_scheduling(seed), np.errstate(all="ignore"):
@@ -95,7 +97,9 @@ class _Run:
         seed: int,
         report: Callable[[Report], None],
         keep: Callable[[Checkpoint, int], object] | None,
+        make_peer: Callable[..., Peer],
     ) -> None:
+        self.make_peer = make_peer
         self.world, self.seed, self.report, self.keep = world, seed, report, keep
         self.setups = {setup.index: setup for setup in setups}
         self.ends: list[Outcome | GossipError] = [GossipError("did not run")] * len(setups)
@@ -154,7 +158,7 @@ class _Run:
             setup = replace(setup, problem=setup.problem.anew(), x0=setup.x0.copy(), begin=begin)
         life = _Life(index, setup.id, VirtualNetwork(self.world, index))
         start = seeds.stream(self.seed, "incarnation", index, *([before] if before else []))
-        life.peer = Peer(
+        life.peer = self.make_peer(
             setup,
             life.network,
             incarnation=int(start),
@@ -213,6 +217,8 @@ class _Run:
     def start(self, peer: int) -> None:
         """Start a peer again, unless others are at their end: as the supervisor does."""
         self._changed.unpark_all()
+        if peer in self._lives:
+            return  # two faults ended it once: the first to start it did
         id, alone = self.setups[peer].id, any(isinstance(end, Outcome) for end in self.ends)
         if alone or self.stopped_by is not None:
             self.tell(peer, 0, f"{id} is not started again: the run is at its end")

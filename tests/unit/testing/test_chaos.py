@@ -1,0 +1,119 @@
+"""The fault simulation: the same every time, kept promises, and bugs that it finds."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gossipml.cli.app import app
+from gossipml.errors import ConfigError
+from gossipml.faults import Fault
+from gossipml.testing.chaos import campaign, draw, play
+from gossipml.testing.chaos.bugs import BUGS
+from gossipml.testing.chaos.cases import KINDS
+from gossipml.testing.chaos.hunting import hunt
+
+PAGE = (Path(__file__).parents[3] / "docs/discussion/chaos.md").read_text("utf-8")
+SEEDS = 8  # of the suite; `.ci/run` plays more
+
+
+def test_a_seed_is_the_same_case_always_and_seeds_differ():
+    assert draw(11) == draw(11)
+    cases = [draw(seed) for seed in range(200)]
+    assert len({case.graph for case in cases}) == 5
+    assert {kind for case in cases for kind in case.kinds} == set(KINDS)
+    assert any(not case.faults for case in cases)
+    ends = [f.at_s + (f.for_s or 0) for case in cases for f in case.faults]
+    calm = [case.calm_s for case in cases for _ in case.faults]
+    assert (np.array(ends) <= np.array(calm) + 1e-9).all()
+
+
+def test_promises_are_kept_and_put_to_the_test():
+    result = campaign(SEEDS)
+    assert result.failures == ()
+    assert result.exit_code == 0
+    assert result.promised["messages"] > 50 * SEEDS
+    assert sum(count > 0 for count in result.fired.values()) >= 5
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "random"])
+def test_the_same_trace_in_another_process(hash_seed):
+    code = "from gossipml.testing.chaos import play; print(*(play(s).digest for s in (3, 8)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [play(3).digest, play(8).digest]
+
+
+def test_the_trace_tells_of_every_frame():
+    """One message more that comes twice, and the hash is another."""
+    case = dataclasses.replace(draw(3), faults=())
+    twice = Fault(kind="duplication", at_s=1.0, for_s=0.5, share=1.0)
+    again = play(dataclasses.replace(case, faults=(twice,)))
+    assert again.fired["duplication"] > 0
+    assert again.digest == play(dataclasses.replace(case, faults=(twice,))).digest
+    late = Fault(kind="delay", at_s=1.0, for_s=0.5)
+    assert play(dataclasses.replace(case, faults=(late,))).digest != play(case).digest
+
+
+FOUND_SOON = (
+    "a message that is past is kept for the next turn",
+    "a message of the turn before is taken where the new one is missing",
+    "silence is not noticed",
+    "weights are off by one neighbour",
+)
+
+
+@pytest.mark.parametrize("bug", FOUND_SOON)
+def test_bugs_are_found(bug):
+    found = hunt(bug, most=12)
+    assert found.seeds is not None
+    assert found.violation
+
+
+def test_every_bug_is_on_the_page():
+    rows = re.findall(r"^\| (.+?) \| (?:[\d,]+|–) \|", PAGE, re.MULTILINE)
+    assert set(BUGS) <= set(rows)
+    assert len(BUGS) >= 20
+
+
+def test_a_bug_is_gone_afterwards():
+    before = play(2)
+    assert hunt("a message that is past is kept for the next turn", most=12).seeds is not None
+    assert play(2) == before
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], standalone_mode=False)
+
+
+def test_a_failing_seed_is_told_with_the_command_that_plays_it_again():
+    bug = "a message that is past is kept for the next turn"
+    seed = hunt(bug, most=12).seed
+    with BUGS[bug]():
+        done = call("simulate", "--chaos", 1, "--seed", seed)
+    assert done.return_value == 1
+    assert f"replay: gossipml simulate --chaos 1 --seed {seed}" in done.stderr
+    assert "what it has not sent then" in done.stderr
+
+
+def test_json():
+    done = call("simulate", "--chaos", 2, "--seed", 1, "--json", "--quiet")
+    assert done.return_value == 0
+    printed = json.loads(done.stdout)
+    assert (printed["seeds"], printed["first"], printed["failures"]) == (2, 1, [])
+
+
+def test_chaos_draws_all_itself():
+    done = call("simulate", "some.toml", "--chaos", 2)
+    assert isinstance(done.exception, ConfigError)
+    assert "--chaos" in str(done.exception)
