@@ -1,0 +1,52 @@
+"""``python -m sims.soak``: one command for each figure of docs/scorecard.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sims.soak.showing import Bar, show
+
+app = typer.Typer(
+    add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False,
+    help="What real processes survive. Without a command: kills and stops in a run.",
+)  # fmt: skip
+
+Out = Annotated[Path | None, typer.Option(help="Folder for the figures as JSON, and pictures.")]
+
+
+@app.callback()
+def churn(
+    context: typer.Context,
+    peers: Annotated[int, typer.Option(min=2)] = 16,
+    seconds: Annotated[float, typer.Option(help="Of each of the two runs.")] = 120.0,
+    kill_every: Annotated[float, typer.Option(help="Seconds; 0: never.")] = 2.0,
+    stop_every: Annotated[float, typer.Option(help="Seconds; 0: never.")] = 0.0,
+    step_ms: Annotated[float, typer.Option(help="A step takes so long; 0: as it may.")] = 50.0,
+    graph: str = "ring",
+    seed: int = 1,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Key of the experiment.")] = None,
+    out: Out = None,
+) -> None:
+    """Kill and freeze real peers, and compare with a run that nobody disturbs."""
+    if context.invoked_subcommand is not None:
+        return
+    from sims.soak.churn import Plan, experiment_of, figures, play
+    from sims.soak.picture import draw
+
+    experiment = experiment_of(peers, graph, step_ms, set_ or [])
+    plan = Plan(seconds=seconds, kill_every=kill_every, stop_every=stop_every, seed=seed)
+    with Bar("undisturbed", seconds) as bar:
+        calm = play(experiment, Plan(seconds=seconds), bar.at)
+    with Bar("disturbed", seconds) as bar:
+        rough = play(experiment, plan, bar.at)
+    found = {"peers": peers, "graph": graph, "step_ms": step_ms} | figures(calm, rough, plan)
+    show("churn", found, out)
+    if out is not None:
+        draw(calm, rough, out / "churn.png")
+
+
+if __name__ == "__main__":
+    app()
