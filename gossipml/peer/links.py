@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gossipml.peer.reports import EventKind, Report
     from gossipml.peer.setup import PeerSetup
 
-GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
+GRACE_S = 0.2  # how long the later end of an edge waits for the first to dial
 MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
 MOST_PATIENT = 8.0  # times longer than it should, a peer waits that lags itself …
 RECOVERING = 0.8  # … and so much of that remains with each heartbeat

@@ -13,6 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import gossipml
+from gossipml import assembly
 from gossipml.experiment import load_experiment
 from sims.soak.watching import Watch
 
@@ -71,7 +72,8 @@ def experiment_of(peers: int, graph: str, step_ms: float, sets: Sequence[str]) -
 
 def play(experiment: Experiment, plan: Plan, tell: Callable[[float, str], None]) -> Course:
     """Run an experiment for so long, disturbed as planned, and stop it by a signal."""
-    watch = Watch()
+    graph = assembly.build_network(experiment).topology
+    watch = Watch({a: [graph.ids[j] for j in graph.neighbours(i)] for i, a in enumerate(graph.ids)})
     before = len(os.listdir("/proc/self/fd"))
     deeds: list[tuple[float, str, str]] = []
     span = [0.0, 0.0]
@@ -79,9 +81,7 @@ def play(experiment: Experiment, plan: Plan, tell: Callable[[float, str], None])
 
     def disturb() -> None:
         try:
-            peers = experiment.topology.peers
-            assert peers is not None
-            if not watch.wait(lambda: over.is_set() or watch.all_play(peers), START_S):
+            if not watch.wait(lambda: over.is_set() or watch.all_play(graph.n), START_S):
                 return
             span[0] = watch.clock()
             span[1] = span[0] + plan.seconds

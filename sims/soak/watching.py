@@ -14,7 +14,7 @@ import psutil
 from gossipml.peer.reports import Evaluation, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from gossipml.peer.reports import Report
 
@@ -29,10 +29,16 @@ class Life:
     spawned: float | None = None  # when its predecessor was replaced; None for the first
     rejoined: float | None = None
     begins: int | None = None  # in this round
+    company: tuple[str, ...] = ()  # neighbours that played when it began
     counted: dict[str, int] = field(default_factory=dict)  # neighbour: from which round on
     steps: list[tuple[float, int, int]] = field(default_factory=list)  # moment, round, gradients
     killed: float | None = None
     frozen: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def plays(self) -> bool:
+        """Whether it has begun with the others."""
+        return bool(self.steps) or self.rejoined is not None
 
     def steps_until(self, moment: float) -> int:
         """Return how many steps it had reported by then."""
@@ -41,18 +47,25 @@ class Life:
     @property
     def resynced_in(self) -> int | None:
         """Rounds from its first one until the last neighbour counts on it."""
-        if self.begins is None or not self.counted:
+        if self.begins is None or self.rejoined is None:
             return None
-        return max(0, max(self.counted.values()) - self.begins)
+        first = [self.counted.get(peer) for peer in self.company]
+        return None if None in first else max([0, *(r - self.begins for r in first if r)])
 
 
 class Watch:
     """Listens to a run, and knows which process is which peer.
 
     Reports come on the thread of the run; who disturbs it looks from another.
+
+    Parameters
+    ----------
+    neighbours : mapping of str to sequence of str
+        Of every peer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, neighbours: Mapping[str, Sequence[str]]) -> None:
+        self.neighbours = neighbours
         self.begin, self.began = time.monotonic(), time.time()
         self.lives: list[Life] = []
         self.events: list[tuple[float, Event]] = []
@@ -88,9 +101,11 @@ class Watch:
             if event.about is None:
                 life = self.now[event.peer]
                 life.rejoined, life.begins = now, int(number[1])
+                others = [self.now[peer] for peer in self.neighbours[event.peer]]
+                life.company = tuple(o.peer for o in others if o.killed is None and o.plays)
             elif event.about in self.now:
-                # What it says itself is the neighbour's word too; either may come first.
-                self.now[event.about].counted[event.peer] = int(number[1])
+                # A neighbour that is started again itself says so once more, later.
+                self.now[event.about].counted.setdefault(event.peer, int(number[1]))
 
     # --- for who disturbs the run -----------------------------------------------------
 
