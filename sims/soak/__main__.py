@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +47,28 @@ def churn(
     show("churn", found, out)
     if out is not None:
         draw(calm, rough, out / "churn.png")
+
+
+@app.command()
+def checkpoints(
+    kills: int = 1000, flips: int = 2000, seed: int = 1, naive: bool = True, out: Out = None
+) -> None:
+    """Kill a process that writes checkpoints without pause; cut and flip its files."""
+    from sims.soak import checkpoints as torn
+
+    found: dict[str, Any] = {}
+    with Bar("ours", kills) as bar:
+        found["ours"] = torn.kill_often(
+            kills, torn.write_ours, torn.read_ours, seed=seed, tell=bar.at
+        )
+    if naive:
+        with Bar("naive", kills) as bar:
+            found["naive"] = torn.kill_often(
+                kills, torn.write_naively, torn.read_naively, seed=seed, tell=bar.at
+            )
+    found["damage"] = torn.cut_and_flip(flips, seed=seed)
+    found["full_disk"] = torn.fill_up(20) if os.geteuid() == 0 else "not measured: needs root"
+    show("checkpoints", found, out)
 
 
 if __name__ == "__main__":
