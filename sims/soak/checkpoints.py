@@ -180,9 +180,7 @@ def _round(folder: Path) -> int:
 def small_disk(nbytes: int) -> Iterator[Path]:
     """Mount a file system in memory of so many bytes; needs root."""
     with tempfile.TemporaryDirectory() as name:
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "tmpfs", name], check=True
-        )
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "tmpfs", name], check=True)
         try:
             yield Path(name)
         finally:

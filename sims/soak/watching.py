@@ -141,13 +141,6 @@ class Watch:
         """Return how many steps all peers reported between two moments."""
         return sum(life.steps_until(end) - life.steps_until(begin) for life in self.lives)
 
-    def rates(self, end: float, width: float) -> list[float]:
-        """Return the steps a second of all peers, for windows of so many seconds."""
-        edges = [k * width for k in range(int(end / width) + 1)]
-        return [
-            self.steps(a, b) / width for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
-
     def standstills(self, begin: float, end: float) -> dict[str, float]:
         """Return the longest time that a living process of each peer reported no round."""
         longest: defaultdict[str, float] = defaultdict(float)
