@@ -71,5 +71,17 @@ def checkpoints(
     show("checkpoints", found, out)
 
 
+@app.command()
+def detection(repeats: int = 10, stalls: int = 5, seed: int = 1, out: Out = None) -> None:
+    """How soon a neighbour that died, froze or vanished is noticed; who is accused wrongly."""
+    from sims.soak.detection import FAULTS, ROLES, STALLS, measure, stall
+
+    with Bar("faults", repeats * len(FAULTS) * len(ROLES)) as bar:
+        found = measure(repeats, seed, bar.at)
+    with Bar("stalls", len(STALLS)) as bar:
+        found |= stall(stalls, bar.at)
+    show("detection", found, out)
+
+
 if __name__ == "__main__":
     app()
