@@ -323,6 +323,7 @@ class Links:
     def _again(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
         restarted = link.incarnation not in (None, incarnation) and link.reached > BEFORE
+        restarted = restarted and self.round > 0  # else both are new: it plays the same round 0
         takes = self.setup.takes_anew if restarted else self.setup.takes_back
         return takes and self.begun and (link.state == "lost" or restarted)
 
@@ -381,7 +382,9 @@ class Links:
         return session
 
     def _hello(self, to: str) -> wire.Hello:
-        setup = self.setup
+        setup, link = self.setup, self._by_id.get(to)
+        # Whom we gave up in round 0 must not think that both of us are new.
+        least = 1 if self.begun and link is not None and link.state == "lost" else 0
         return wire.Hello(
             run=setup.agreement.run,
             peer=setup.id,
@@ -390,7 +393,7 @@ class Links:
             parameters=setup.x0.size,
             dtype=setup.x0.dtype.name,
             algorithm=setup.agreement.algorithm,
-            round=self.round,
+            round=max(least, self.round),
             incarnation=self.incarnation,
         )
 

@@ -83,5 +83,23 @@ def detection(repeats: int = 10, stalls: int = 5, seed: int = 1, out: Out = None
     show("detection", found, out)
 
 
+@app.command()
+def hostile(times: int = 20, stalls: int = 100, out: Out = None) -> None:
+    """Lengths that lie and bodies that never come, against a real peer's memory."""
+    from sims.soak.hostile import LENGTHS, memory
+
+    with Bar("attacks", 2 * len(LENGTHS) + 2) as bar:
+        show("hostile", memory(times, stalls, bar.at), out)
+
+
+@app.command()
+def descriptors(limit: int = 64, idle: int = 150, out: Out = None) -> None:
+    """More idle connections than a peer has descriptors, while a new neighbour comes."""
+    from sims.soak.hostile import descriptors as exhaust
+
+    with Bar("connections", 3) as bar:
+        show("descriptors", exhaust(limit, idle, bar.at), out)
+
+
 if __name__ == "__main__":
     app()
