@@ -101,5 +101,23 @@ def descriptors(limit: int = 64, idle: int = 150, out: Out = None) -> None:
         show("descriptors", exhaust(limit, idle, bar.at), out)
 
 
+@app.command()
+def partition(
+    peers: int = 8,
+    seconds: Annotated[float, typer.Option(help="Of the partition.")] = 30.0,
+    step_ms: float = 50.0,
+    graph: str = "ring",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Key of the experiment.")] = None,
+    out: Out = None,
+) -> None:
+    """Split a network in two halves and heal it."""
+    from sims.soak.churn import experiment_of
+    from sims.soak.partition import AFTER_S, CALM_S, measure
+
+    experiment = experiment_of(peers, graph, step_ms, set_ or [])
+    with Bar("partition", CALM_S + seconds + AFTER_S) as bar:
+        show("partition", measure(experiment, seconds, bar.at), out)
+
+
 if __name__ == "__main__":
     app()

@@ -69,12 +69,12 @@ def read_naively(folder: Path) -> int:
     rounds = []
     for peer in PEERS:
         try:
-            with np.load(folder / f"{peer}.npz") as file:
+            with (folder / f"{peer}.npz").open("rb") as whole, np.load(whole) as file:
                 round = int(file["round"])
-                whole = np.array_equal(file["x"], _state(round))
+                right = np.array_equal(file["x"], _state(round))
         except Exception as error:
             raise CheckpointError(str(error)) from None
-        if not whole:
+        if not right:
             raise CheckpointError(f"round {round} is not what was written")
         rounds.append(round)
     return min(rounds)

@@ -165,7 +165,7 @@ def figures(calm: Course, rough: Course, plan: Plan) -> dict[str, Any]:
         "seconds": plan.seconds,
         "kills": kinds.count("kill"),
         "stops": kinds.count("stop"),
-        "restarts": len(again),
+        "restarts": sum(event.kind == "restarted" for _, event in rough.watch.events),
         "steps_per_s": round(rough.steps_per_s, 1),
         "steps_per_s_calm": round(calm.steps_per_s, 1),
         "share_of_calm": round(rough.steps_per_s / calm.steps_per_s, 4),

@@ -86,12 +86,16 @@ class Deployment:
         Changes to the experiment ``digits-ring``, as for ``--set``.
     forwarded : bool
         Links pass through a :class:`Forwarder`.
+    alone : bool
+        Peers train on when all their neighbours are gone.
     """
 
     def __init__(
-        self, folder: Path, graph: str, peers: int, sets: Sequence[str], *, forwarded: bool = False
-    ) -> None:
-        self.folder, self.processes = folder, {}  # type: ignore[var-annotated]
+        self, folder: Path, graph: str, peers: int, sets: Sequence[str], *,
+        forwarded: bool = False, alone: bool = True,
+    ) -> None:  # fmt: skip
+        self.folder, self.alone = folder, alone
+        self.processes: dict[str, Process] = {}
         self._stack = ExitStack()
         self._starts = 0
         made = topology.make_topology(graph, peers)
@@ -123,8 +127,9 @@ class Deployment:
         with folder.with_suffix(".log").open("wb") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "gossipml", "peer", str(DIGITS), "--id", peer, "-q",
-                 "--listen", f"127.0.0.1:{self.ports[peer]}", "--allow-isolation",
-                 "--out", str(folder), *[w for s in words for w in ("--set", s)]],
+                 "--listen", f"127.0.0.1:{self.ports[peer]}", "--out", str(folder),
+                 *(["--allow-isolation"] if self.alone else []),
+                 *[w for s in words for w in ("--set", s)]],
                 stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
             )  # fmt: skip
         process = Process(peer, folder, child, time.monotonic())

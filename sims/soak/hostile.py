@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
     from sims.soak.deployed import Process
 
+DEVICE = Path(__file__).with_name("device.py")
 SETS = (
-    "evaluate_every=5", "peer.connect_timeout_s=1", "model.name=mlp", "model.hidden=[13300]",
-    "algorithm.batch_size=4",
+    "evaluate_every=2", "peer.connect_timeout_s=1", "model.name=mlp", "model.hidden=[13300]",
+    "algorithm.batch_size=4", f"algorithm.name={DEVICE}:Device", "algorithm.step_ms=50",
 )  # a model of 4 MB  # fmt: skip
 LENGTHS = {"2^63": 2**63, "8 GiB": 8 * 2**30, "1 GiB": 2**30}
 SMALL = ("evaluate_every=1", "peer.connect_timeout_s=1")
 LATE_S = 60.0
-CROWD_S = 5.0  # before the new neighbour comes
 
 
 class Attacker:
@@ -101,16 +101,18 @@ def stall(attacker: Attacker, times: int, *, greeted: bool) -> None:
         threading.Thread(target=attacker.send, args=(sock, half), daemon=True).start()
 
 
-def memory(times: int, stalls: int, tell: Callable[[float, str], None]) -> dict[str, Any]:
-    """Attack the memory of a peer; return by how much it grew at most, and what it cost."""
+def memory(
+    times: int, stalls: int, tell: Callable[[float, str], None], *, seconds: float = 3.0
+) -> dict[str, Any]:
+    """Attack the memory of a peer, so long in each way; return how it grew, and what it cost."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), "ring", 3, SETS) as net:
         victim, other = net.start("0"), net.start("1")
-        wait(lambda: min(victim.round, other.round) >= 30, 120, "rounds before the attack")
+        wait(lambda: min(victim.round, other.round) >= 10, 120, "rounds before the attack")
         attacker = Attacker(net, "0", "2")
         found["model_mib"] = round(attacker.nbytes / 2**20, 1)
-        found["undisturbed"], calm = _under(lambda: None, victim, other, 0.0), _peak(victim, 3.0)
-        found["undisturbed"].pop("growth_mib")
+        found["undisturbed"] = _under(lambda: None, victim, other, 0.0, seconds)
+        calm = found["undisturbed"].pop("growth_mib")
         done = 0
         for greeted in (False, True):
             who = "a neighbour" if greeted else "a stranger"
@@ -118,26 +120,26 @@ def memory(times: int, stalls: int, tell: Callable[[float, str], None]) -> dict[
                 tell(done := done + 1, f"{who}, {name}")
                 found[f"{name} from {who}"] = _under(
                     lambda n=length, g=greeted: lie(attacker, n, times, greeted=g),  # type: ignore[misc]
-                    victim, other, calm,
+                    victim, other, calm, seconds,
                 )  # fmt: skip
                 attacker.close()
             tell(done := done + 1, f"{who}, stalls")
             found[f"{stalls} stalls from {who}"] = _under(
                 lambda g=greeted: stall(attacker, stalls, greeted=g),  # type: ignore[misc]
-                victim, other, calm,
+                victim, other, calm, seconds,
             )  # fmt: skip
             attacker.close()
-        found["edge_disturbed"] = _disturbed(victim, other)
+        found |= _harm(victim, other)
     return found
 
 
 def _under(
-    attack: Callable[[], None], victim: Process, other: Process, calm: float
+    attack: Callable[[], None], victim: Process, other: Process, calm: float, seconds: float
 ) -> dict[str, Any]:
     before, begin = other.round, time.monotonic()
     hand = threading.Thread(target=attack, daemon=True)
     hand.start()
-    peak = _peak(victim, 3.0)
+    peak = _peak(victim, seconds)
     hand.join(60)
     return {
         "growth_mib": round(peak - calm, 1),
@@ -155,13 +157,14 @@ def _peak(process: Process, seconds: float) -> float:
     return peak
 
 
-def _disturbed(*edge: Process) -> int:
-    """Return how often the connection between two peers was lost."""
+def _harm(*edge: Process) -> dict[str, int]:
+    """Return how often the connection between two peers broke, and how often one was given up."""
     pair = {process.peer for process in edge}
-    return sum(
-        event["kind"] in ("disconnected", "lost") and event["about"] in pair
-        for process in edge for _, event in process.lines()
-    )  # fmt: skip
+    kinds = [
+        event["kind"] for process in edge for _, event in process.lines()
+        if event["about"] in pair
+    ]  # fmt: skip
+    return {"edge_broken": kinds.count("disconnected"), "edge_given_up": kinds.count("lost")}
 
 
 def crowd(attacker: Attacker, idle: int, over: threading.Event) -> None:
@@ -184,11 +187,13 @@ def crowd(attacker: Attacker, idle: int, over: threading.Event) -> None:
                 attacker.open.remove(sock)
 
 
-def descriptors(limit: int, idle: int, tell: Callable[[float, str], None]) -> dict[str, Any]:
+def descriptors(
+    limit: int, idle: int, tell: Callable[[float, str], None], *, seconds: float = 5.0
+) -> dict[str, Any]:
     """Use up a peer's descriptors with idle connections; a new neighbour comes meanwhile."""
     with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), "ring", 3, SMALL) as net:
         victim, other = net.start("0"), net.start("1")
-        wait(lambda: min(victim.round, other.round) >= 200, 120, "rounds before the attack")
+        wait(lambda: min(victim.round, other.round) >= 100, 120, "rounds before the attack")
         resource.prlimit(victim.child.pid, resource.RLIMIT_NOFILE, (limit, limit))
         attacker = Attacker(net, "0", "2")
         before, begin = victim.round, time.monotonic()
@@ -196,7 +201,7 @@ def descriptors(limit: int, idle: int, tell: Callable[[float, str], None]) -> di
         over = threading.Event()
         threading.Thread(target=crowd, args=(attacker, idle, over), daemon=True).start()
         most = 0
-        while time.monotonic() < begin + CROWD_S:
+        while time.monotonic() < begin + seconds:
             most = max(most, len(os.listdir(f"/proc/{victim.child.pid}/fd")))
             time.sleep(0.02)
         late = net.start("2")
@@ -217,7 +222,7 @@ def descriptors(limit: int, idle: int, tell: Callable[[float, str], None]) -> di
             "limit": limit, "idle": idle, "most_descriptors_open": most,
             "round_p50_ms": round(1e3 * float(np.median(rounds)), 2),
             "round_p99_ms": round(1e3 * float(np.quantile(rounds, 0.99)), 2),
-            "edge_disturbed": _disturbed(victim, other),
+            **_harm(victim, other),
             "new_neighbour_connected_s": round(seen - up, 2),
             "new_neighbour_plays_s": round(joined - up, 2),
             "log_lines": lines + told, "seconds": round(took_s, 1),

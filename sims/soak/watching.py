@@ -148,8 +148,10 @@ class Watch:
             last = min(life.killed or end, end)
             # From the start of its first round: a process that only begins is not hung.
             moments = [t for t, _, _ in life.steps if begin <= t <= last]
-            if life.rejoined is not None and not moments:
+            if not moments and life.rejoined is not None and life.rejoined <= last:
                 moments = [life.rejoined]
+            if not moments:
+                continue
             for a, b in zip(moments, [*moments[1:], last], strict=True):
                 if not any(start < b and a < stop for start, stop in life.frozen):
                     longest[life.peer] = max(longest[life.peer], b - a)
