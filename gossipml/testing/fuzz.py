@@ -146,8 +146,9 @@ def lie(rng: random.Random, data: bytearray) -> None:
     """Put a whole new header in front of what is left, with a right checksum."""
     length = rng.choice([0, 1, 47, 48, 49, 1024, 1025, 4096, 4097, 2**31, 2**63, 2**64 - 1])
     crc = rng.choice([None, 0, rng.getrandbits(32)])
-    numbers = [rng.choice([0, 1, 2**32 - 1]) for _ in range(2)]
-    data[:HEADER_SIZE] = pack_header(Header(rng.choice(list(Kind)), *numbers, length, crc))
+    round, request = (rng.choice([0, 1, 2**32 - 1]) for _ in range(2))
+    kind = rng.choice(list(Kind))
+    data[:HEADER_SIZE] = pack_header(Header(kind, round, request, length, crc))
 
 
 DAMAGE: tuple[Callable[[random.Random, bytearray], None], ...] = (
