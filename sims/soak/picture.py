@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sims.soak.churn import Course
 
-WINDOW_S = 1.0
+WINDOW_S = 3.0
 
 
 def draw(calm: Course, rough: Course, path: Path) -> None:
