@@ -163,6 +163,9 @@ class Deployment:
         return {p: x.child.wait(20) for p, x in running.items()}
 
     def __enter__(self) -> Self:
+        # Told to end, it takes its peers with it: they have sessions of their own.
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        self._stack.callback(signal.signal, signal.SIGTERM, before)
         return self
 
     def __exit__(self, *_: object) -> None:
