@@ -100,7 +100,8 @@ def be(orders: Orders, say: Callable[[Report], None]) -> int:
 
     setup, addresses, checkpoints = build(orders)
     listener = socket.socket(fileno=orders.listener)
-    say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0))
+    here = f"process {os.getpid()}"
+    say(Event(peer=setup.id, t_s=0.0, kind="listening", round=0, detail=here))
     try:
         outcome, status = run_peer(
             setup,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml.errors import CheckpointError
-from gossipml.observe.runfolder import file_name, told, write_whole
+from gossipml.observe.runfolder import UNFINISHED, file_name, told, write_whole
 from gossipml.peer.checkpoint import Checkpoint, Traffic, common_round, outdated
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class Checkpoints:
         arrays |= {f"done.{k}": np.asarray(v) for k, v in asdict(checkpoint.done).items()}
         arrays["digest"] = _digest(arrays)
         path = self._path(checkpoint.peer, checkpoint.round, checkpoint.clean)
+        for left in self._unfinished(checkpoint.peer):
+            with told(self.folder):
+                left.unlink(missing_ok=True)
         write_whole(path, lambda f: np.savez(f, **arrays))
         for round, clean in outdated(self.of(checkpoint.peer), most):
             with told(self.folder):
@@ -120,6 +123,15 @@ class Checkpoints:
             if match and (int(match["round"]) > round or match["lossy"]):
                 with told(path):
                     path.unlink()
+
+    def _unfinished(self, peer: str) -> list[Path]:
+        """Return what a process of this peer was writing when it was killed."""
+        return [
+            path
+            for path in self.folder.glob(f"*.npz{UNFINISHED}")
+            if (match := _NAME.fullmatch(path.name.removesuffix(UNFINISHED)))
+            and match["peer"] == file_name(peer)
+        ]
 
     def _path(self, peer: str, round: int, clean: bool) -> Path:
         return self.folder / f"{file_name(peer)}.{round}{'' if clean else '.lossy'}.npz"

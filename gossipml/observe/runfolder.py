@@ -39,6 +39,7 @@ CONSENSUS = "consensus.jsonl"
 BASELINES = "baselines.json"
 SUMMARY = "summary.json"
 MANIFEST = "manifest.json"
+UNFINISHED = ".tmp"  # behind the name of a file that is being written
 EXPERIMENT = "experiment.toml"
 CHECKPOINTS = "checkpoints"
 
@@ -301,7 +302,7 @@ def _write_json(path: Path, value: object) -> None:
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Write a file so that it is there whole or as it was before, whenever the power goes."""
-    new = path.with_name(path.name + ".tmp")
+    new = path.with_name(path.name + UNFINISHED)
     with told(path):
         try:
             with new.open("wb") as f:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gossipml.peer.reports import EventKind, Report
     from gossipml.peer.setup import PeerSetup
 
-GRACE_S = 1.0  # how long the later end of an edge waits for the first to dial
+GRACE_S = 0.2  # how long the later end of an edge waits for the first to dial
 MAX_REFUSALS_TOLD = 100  # strangers choose the words, so they are counted
 MOST_PATIENT = 8.0  # times longer than it should, a peer waits that lags itself …
 RECOVERING = 0.8  # … and so much of that remains with each heartbeat
@@ -324,6 +324,7 @@ class Links:
     def _again(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
         restarted = link.incarnation not in (None, incarnation) and link.reached > BEFORE
+        restarted = restarted and self.round > 0  # else both are new: it plays the same round 0
         takes = self.setup.takes_anew if restarted else self.setup.takes_back
         return takes and self.begun and (link.state == "lost" or restarted)
 
@@ -395,7 +396,9 @@ class Links:
         be_counted_on(self, link, round)
 
     def _hello(self, to: str) -> wire.Hello:
-        setup = self.setup
+        setup, link = self.setup, self._by_id.get(to)
+        # Whom we gave up in round 0 must not think that both of us are new.
+        least = 1 if self.begun and link is not None and link.state == "lost" else 0
         return wire.Hello(
             run=setup.agreement.run,
             peer=setup.id,
@@ -404,7 +407,7 @@ class Links:
             parameters=setup.x0.size,
             dtype=setup.x0.dtype.name,
             algorithm=setup.agreement.algorithm,
-            round=self.round,
+            round=max(least, self.round),
             incarnation=self.incarnation,
         )
 

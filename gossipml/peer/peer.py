@@ -282,6 +282,7 @@ class Peer:
     async def _evaluate(self, links: Links, round: int) -> None:
         x = self.state.x
         loss, accuracy, train_loss = await self.network.compute(self._measure, x)
+        sketched = await self.network.compute(sketch, x)  # of a large model it takes a while
         await self._check(x, round, Losses(train_loss, loss))
         done = self._done(links)
         self.report(
@@ -296,7 +297,7 @@ class Peer:
                 bytes_received=done.bytes_received,
                 payload_bytes_sent=done.payload_bytes_sent,
                 gradients=done.gradients,
-                sketch=sketch(x),
+                sketch=sketched,
             )
         )
 

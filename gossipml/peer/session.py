@@ -226,15 +226,20 @@ class Session:
 
     async def _watch(self) -> None:
         """Send heartbeats when nothing else goes out; end a connection that fell silent."""
-        timing, link = self.timing, self.link
+        timing, link, stretch = self.timing, self.link, 1.0
         while True:
-            due = trio.current_time() + timing.heartbeat_s
+            now = trio.current_time()
+            due, silent = now + timing.heartbeat_s, self.heard + timing.dead_after_s * stretch
+            if now < silent:  # it is noticed then, not at the heartbeat after
+                due = min(due, silent)
             await trio.sleep_until(due)
             now = trio.current_time()
-            stretch = self.lagged(now - due)
-            if now - due > timing.heartbeat_s:
-                self.heard = now  # we were the ones asleep: accuse nobody of silence
-            if not self.paused and now - self.heard > timing.dead_after_s * stretch:
+            asleep = now - due
+            stretch = self.lagged(asleep)
+            if asleep > timing.heartbeat_s:  # accuse nobody of our own silence
+                least = now + timing.heartbeat_s - timing.dead_after_s  # until what came is read
+                self.heard = max(self.heard + asleep, least)
+            if not self.paused and now >= self.heard + timing.dead_after_s * stretch:
                 raise OSError(f"silent for {now - self.heard:.2f} s")
             if self.outbox:
                 continue

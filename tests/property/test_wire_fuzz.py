@@ -1,8 +1,8 @@
 """Whatever comes in ends in events or in RemoteProtocolError, within bounded memory."""
 
-import random
+import json
+import struct
 import tracemalloc
-from array import array
 
 import pytest
 from hypothesis import given, settings
@@ -10,91 +10,9 @@ from hypothesis import strategies as st
 
 from gossipml.errors import RemoteProtocolError
 from gossipml.testing import PeerPair
-from gossipml.wire import (
-    Bye,
-    Connection,
-    Data,
-    Eof,
-    Error,
-    Event,
-    Heartbeat,
-    Hello,
-    Kind,
-    body_checksum,
-)
+from gossipml.testing.fuzz import FRAMES, MAX_BODY, OURS, SESSION, SLOTS, THEIRS, Victim, fuzz, main
+from gossipml.wire import Bye, Connection, Data, Eof, Heartbeat, Kind, body_checksum
 from gossipml.wire.frames import HEADER_SIZE, Header, pack_header
-
-MAX_BODY = 48
-SLOTS = 2
-SHARED = {
-    "run": "r", "topology": "9f2c", "parameters": 12, "dtype": "float32", "algorithm": "d-psgd",
-    "round": 0,
-}  # fmt: skip
-OURS = Hello(peer="1", to="0", incarnation=2, **SHARED)
-THEIRS = Hello(peer="0", to="1", incarnation=1, **SHARED)
-TENSOR = array("f", range(12)).tobytes()
-SESSION = [
-    Data(0, 0, TENSOR), Data(0, 1), Heartbeat(0, 1), Data(1, 0, TENSOR[::-1]), Data(1, 1, b"\0"),
-    Error.of("run", "r", "s"),
-]  # fmt: skip
-
-
-def sender():
-    """Return a connection that may say anything a peer says in the middle of a run."""
-    connection = Connection(MAX_BODY)
-    connection.receive_data(b"".join(Connection(0).send(OURS)))
-    connection.accept()
-    return connection
-
-
-def session():
-    """Return the frames of a whole run, as a peer may send them, each on its own."""
-    connection = sender()
-    return [b"".join(connection.send(event)) for event in (THEIRS, *SESSION)]
-
-
-FRAMES = session()
-ENDING = Connection(0)
-ENDING.send(THEIRS)
-BYE = b"".join(ENDING.send(Bye("finished", 2)))
-
-
-class Victim:
-    """A connection that counts what it allocates and keeps what it is told."""
-
-    def __init__(self):
-        self.allocated = 0
-        self.events = []
-        self.connection = Connection(MAX_BODY, slots=SLOTS, allocate=self.allocate)
-        self.connection.send(OURS)
-
-    def allocate(self, nbytes):
-        self.allocated += nbytes
-        return bytearray(nbytes)
-
-    def hear(self, chunk):
-        """Take a chunk; return False once the connection has failed."""
-        try:
-            events = self.connection.receive_data(chunk)
-            while events:
-                for event in events:
-                    self.take(event)
-                events = self.connection.next_events() if chunk else []
-        except RemoteProtocolError:
-            return False
-        finally:
-            assert self.allocated <= SLOTS * MAX_BODY
-        return True
-
-    def take(self, event):
-        assert isinstance(event, Event)
-        if isinstance(event, Hello):
-            self.connection.accept()
-        if isinstance(event, Data):
-            self.events.append(Data(event.round, event.request, bytes(event.body)))
-            self.connection.release(event)
-        else:
-            self.events.append(event)
 
 
 def is_start(events, whole):
@@ -127,83 +45,36 @@ def test_the_unharmed_session_is_heard():
 # --- many mutations -------------------------------------------------------------------
 
 
-def flip(rng, data):
-    for _ in range(rng.randint(1, 4)):
-        bit = rng.randrange(8 * len(data))
-        data[bit // 8] ^= 1 << bit % 8
+def test_150_000_damaged_frames():
+    """`python -m gossipml.testing.fuzz` does as many as one likes."""
+    found = fuzz(150_000, seed=20_240_601)
+    assert found["frames"] >= 150_000
+    assert found["growth_mib"] is None or found["growth_mib"] < 16.0
 
 
-def truncate(rng, data):
-    del data[rng.randrange(len(data)) :]
+def test_the_command_says_what_it_found(capsys):
+    assert main(["--frames", "2000", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"] >= 2000
+    assert found["other_exceptions"] == 0
 
 
-def cut_out(rng, data):
-    start = rng.randrange(len(data))
-    del data[start : start + rng.randint(1, 8)]
+def test_a_bug_is_found_and_its_seed_said(monkeypatch):
+    """A connection that raises another error for one damaged frame in so many."""
+    take = Connection._take
 
+    def clumsy(self, room, nbytes):
+        try:
+            return take(self, room, nbytes)
+        except RemoteProtocolError as error:
+            if "checksum" in str(error):
+                raise struct.error("unpack requires a buffer") from error
+            raise
 
-def insert(rng, data):
-    start = rng.randrange(len(data) + 1)
-    data[start:start] = rng.randbytes(rng.randint(1, 40))
-
-
-def garbage(rng, data):
-    data[:] = rng.randbytes(rng.randint(1, 80))
-
-
-def lie(rng, data):
-    """A whole new header in front of what is left, with a right checksum."""
-    length = rng.choice([0, 1, 47, 48, 49, 1024, 1025, 4096, 4097, 2**31, 2**63, 2**64 - 1])
-    crc = rng.choice([None, 0, rng.getrandbits(32)])
-    numbers = [rng.choice([0, 1, 2**32 - 1]) for _ in range(2)]
-    data[:HEADER_SIZE] = pack_header(Header(rng.choice(list(Kind)), *numbers, length, crc))
-
-
-MUTATIONS = [flip, truncate, cut_out, insert, garbage, lie]
-
-
-def mutated(rng, greeted):
-    """Return a few frames, one of them damaged in one or two ways."""
-    frames = FRAMES[1:] if greeted else FRAMES
-    damaged = bytearray(rng.choice(frames))
-    for mutate in rng.choices(MUTATIONS, k=rng.choice([1, 1, 2])):
-        if damaged:
-            mutate(rng, damaged)
-    before = b"" if greeted or rng.random() < 0.5 else FRAMES[0]
-    return before + damaged + rng.choice([b"", *FRAMES, BYE])
-
-
-def chunks(rng, data):
-    """Whole, in two, or byte by byte; rarely the last, which is slow."""
-    style = rng.random()
-    if style < 0.04:
-        return [data[i : i + 1] for i in range(len(data))]
-    if style < 0.4 and len(data) > 1:
-        cut = rng.randrange(1, len(data))
-        return [data[:cut], data[cut:]]
-    return [data] if data else []
-
-
-GENUINE = {TENSOR, TENSOR[::-1], b"\0", b""}
-
-
-def attack(rng):
-    victim = Victim()
-    greeted = rng.random() < 0.6
-    if greeted:
-        assert victim.hear(FRAMES[0])
-    ended = [b""] if rng.random() < 0.5 else []
-    for chunk in chunks(rng, mutated(rng, greeted)) + ended:
-        if not victim.hear(chunk):
-            break
-    bodies = [bytes(event.body) for event in victim.events if isinstance(event, Data)]
-    assert GENUINE.issuperset(bodies)
-
-
-def test_200_000_mutated_frames():
-    rng = random.Random(20_240_601)
-    for _ in range(200_000):
-        attack(rng)
+    monkeypatch.setattr(Connection, "_take", clumsy)
+    with pytest.raises(struct.error) as caught:
+        fuzz(1000, seed=1)
+    assert caught.value.__notes__[0].startswith("seed 1, turn ")
 
 
 # --- hypothesis -----------------------------------------------------------------------

@@ -218,3 +218,16 @@ def test_the_texts_in_the_wire_page_have_the_digests_beside_them():
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     assert digests[0] == experiment.run_digest()
     assert experiment.algorithm_description().endswith(f"#{digests[1][:16]}")
+
+
+def test_every_command_of_the_scorecard_is_one():
+    from sims.soak.__main__ import app as soak
+
+    command = typer.main.get_command(soak)
+    page = (ROOT / "docs/scorecard.md").read_text("utf-8")
+    found = re.findall(r"`python -m sims\.soak((?: [^`]+)?)`", page)
+    assert len(found) >= 6
+    for words in map(str.split, found):
+        known = command.commands[words[0]] if words and words[0] in command.commands else command
+        options = {name for parameter in known.params for name in parameter.opts}
+        assert options.issuperset(word for word in words if word.startswith("--")), words

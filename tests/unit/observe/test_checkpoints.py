@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -138,6 +139,48 @@ def test_killed_while_writing_it_is_there_whole_or_not_at_all(tmp_path):
         process.communicate()
         for round, clean in folder.of("p"):
             assert (folder.read("p", round, clean=clean).state["x"] == round).all()
+
+
+def test_what_a_killed_process_left_goes_with_the_next(tmp_path):
+    folder = Checkpoints(tmp_path)
+    folder.write(checkpoint(1), 2)
+    others = folder.write(checkpoint(2, peer="b"), 2).with_name("b.3.npz.tmp")
+    left = folder._path("a/b", 2, False)
+    for path in (left.with_name(left.name + ".tmp"), others):
+        path.write_bytes(b"half of on")
+    folder.write(checkpoint(3), 2)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {folder._path("a/b", 1, True).name, folder._path("a/b", 3, True).name,
+                     "b.2.npz", others.name}  # fmt: skip
+
+
+def test_a_cut_at_any_page_leaves_the_one_before(tmp_path):
+    folder = Checkpoints(tmp_path)
+    for round in (1, 2):
+        newest = folder.write(checkpoint(round, size=5000), 2)
+    good = newest.read_bytes()
+    for end in range(0, len(good), 4096):
+        newest.write_bytes(good[:end])
+        assert folder.newest_common(["a/b"])["a/b"].round == 1
+    newest.write_bytes(good)
+    assert folder.newest_common(["a/b"])["a/b"].round == 2
+
+
+def test_a_disk_that_refuses_half_way_keeps_what_was_there(tmp_path):
+    """The limit of a file's size stands for a disk that is full: it, too, comes in mid-write."""
+    folder = Checkpoints(tmp_path)
+    first = folder.write(checkpoint(1, size=5000), 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (first.stat().st_size // 2, hard))
+    try:
+        with pytest.raises(ConfigError, match="cannot write .*File too large"):
+            folder.write(checkpoint(2, size=5000), 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert folder.newest_common(["a/b"])["a/b"].round == 1
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]  # no half file beside
 
 
 def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):

@@ -571,3 +571,19 @@ def test_a_neighbour_that_is_gone_is_noticed_within_a_second(sabotage, fault):
         if isinstance(r, Event) and r.kind == "disconnected" and r.about == "2"
     }
     assert noticed["1"] - when < 1.0
+
+
+def test_all_that_takes_long_is_computed_beside_the_links():
+    """A sketch of a large model, made where the links live, would let neighbours see silence."""
+    setups, graph = setups_of(peers=1)
+    computed, told = set(), []
+
+    class Network(VirtualNetwork):
+        async def compute(self, work, *args):
+            computed.add(work.__name__)
+            return await super().compute(work, *args)
+
+    network = Network(VirtualWorld(graph, Conditions(), 1), 0)
+    peer = Peer(setups[0], network, incarnation=1, report=told.append)
+    trio.run(peer.run)
+    assert {"advance", "_measure", "sketch"} <= computed

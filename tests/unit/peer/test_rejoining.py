@@ -132,6 +132,31 @@ async def _nothing(run, nursery):
     pass
 
 
+@pytest.mark.parametrize("late_s", [1.2, 3.0, 5.5])
+def test_who_comes_while_the_others_are_in_their_first_round_is_taken_in(late_s, monkeypatch):
+    """Given up before it came, while the first round of the others takes its time."""
+    compute = VirtualNetwork.compute
+
+    async def slow(self, work, *args):
+        if work.__name__ == "advance":
+            await trio.sleep(2.0)
+        return await compute(self, work, *args)
+
+    async def script(run, nursery):
+        await trio.sleep(late_s)
+        run.start(nursery, 2)
+
+    script.late = {2}
+    monkeypatch.setattr(VirtualNetwork, "compute", slow)
+    run = Run("complete", 3, rounds=12, peer={"connect_timeout_s": 1.0}).play(script)
+    assert [end.rounds for end in run.ends.values()] == [12] * 3
+    assert not run.events("alone")
+    lost = {(event.peer, event.about) for event in run.events("lost")}
+    assert lost == {("0", "2"), ("1", "2")}
+    assert len(run.events("lost")) == 2
+    assert [e.about for e in run.events("rejoined", 2)].count(None) == 1
+
+
 def test_nobody_waits_for_it_long():
     """The others lose no more than reconnect_timeout_s."""
 

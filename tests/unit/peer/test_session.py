@@ -1,4 +1,4 @@
-"""What a connection writes, and in which order; one that is replaced takes no messages along."""
+"""One connection: what it writes, and in which order, and when it is given up."""
 
 from __future__ import annotations
 
@@ -138,3 +138,69 @@ async def test_the_connection_that_stays_sends_everything(later, repeat):
         nursery.cancel_scope.cancel()
     last = streams[0] if link.session.stream is streams[0] else streams[1]
     assert last.written == b"x" * 8 + b"y" * 8
+
+
+class Clock(trio.abc.Clock):
+    """Stands still, unless a test moves it or nothing can happen before the next deadline."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def start_clock(self):
+        pass
+
+    def current_time(self):
+        return self.now
+
+    def deadline_to_sleep_time(self, deadline):
+        self.now = max(self.now, deadline)
+        return 0.0
+
+
+def silent_after(move=None):
+    """Return when a silent connection is given up, and why; ``move(clock)`` runs beside it."""
+    clock = Clock()
+
+    async def main():
+        link = Link(0, "a")
+        session = Session(
+            link, Stream(), Meaning(), incarnation=1, dialled_by=0, timing=Timing(),
+            here=lambda: wire.Heartbeat(round=0, request=0), left=lambda reason: None,
+            lagged=lambda late: 1.0,            asked=lambda round: None, told=lambda round: None,
+        )  # fmt: skip
+        link.attach(session)
+        async with trio.open_nursery() as nursery:
+            if move is not None:
+                nursery.start_soon(move, clock)
+            why = await session.run()
+            nursery.cancel_scope.cancel()
+        return trio.current_time(), why
+
+    return trio.run(main, clock=clock)
+
+
+def test_silence_is_noticed_when_it_is_due():
+    """Not only at the heartbeat after: that would add up to a quarter."""
+    when, why = silent_after()
+    assert when == Timing().dead_after_s
+    assert why == "silent for 0.80 s"
+
+
+def test_who_was_asleep_accuses_nobody_of_its_own_silence():
+    async def sleep(clock):
+        await trio.sleep(0.5)
+        clock.now += 3.0  # the loop stood still
+
+    when, why = silent_after(sleep)
+    # It heard nothing for 0.5 s before, and nothing since: what lies between does not count.
+    assert 3.6 < when <= 3.8 + 1e-9
+    assert why.startswith("silent for 0.")
+
+
+def test_who_was_asleep_hears_what_has_come_before_it_accuses():
+    async def sleep(clock):
+        await trio.sleep(0.79)
+        clock.now += 0.5
+
+    when, _ = silent_after(sleep)
+    assert when >= 1.29 + 0.2 - 1e-9  # a heartbeat's time from when it woke
