@@ -10,12 +10,14 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import Average, Push
+from gossipml.algorithms import Average, Push, playing
 from gossipml.errors import ConfigError, RemoteProtocolError
 from gossipml.peer.link import Link
 from gossipml.peer.neighbourhood import Neighbourhood
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Request
@@ -132,6 +134,11 @@ class ShareLink(LooseLink):
 
 class Loose(Neighbourhood):
     """A neighbourhood that a peer does not wait for."""
+
+    @property
+    def go_on(self) -> Callable[..., Request | None]:
+        """A request is sent when its answer is asked for: nobody waits for it."""
+        return playing.advance
 
     async def assemble(self) -> None:
         """Wait until every neighbour is connected, or given up."""
