@@ -8,6 +8,9 @@ from gossipml.algorithms.base import (
     Average as Average,
 )
 from gossipml.algorithms.base import (
+    Begin as Begin,
+)
+from gossipml.algorithms.base import (
     Exchange as Exchange,
 )
 from gossipml.algorithms.base import (
@@ -30,6 +33,9 @@ from gossipml.algorithms.base import (
 )
 from gossipml.algorithms.base import (
     average as average,
+)
+from gossipml.algorithms.base import (
+    begin as begin,
 )
 from gossipml.algorithms.base import (
     exchange as exchange,

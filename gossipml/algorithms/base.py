@@ -63,7 +63,16 @@ class Exchange:
 
 
 Request: TypeAlias = Average | Push | Exchange
-Round: TypeAlias = Generator[Request, Any, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Begin:
+    """Ask for a request to be sent now; its answer is that to the next request, which is this."""
+
+    request: Average | Push
+
+
+Round: TypeAlias = Generator[Request | Begin, Any, None]
 
 
 def average(*arrays: Array) -> Average:
@@ -96,6 +105,27 @@ def exchange(edges: Array) -> Exchange:
     The facts of such a method say ``edgewise``.
     """
     return Exchange((edges,))
+
+
+def begin(request: Average | Push) -> Begin:
+    """Yield this to have a request under way while the round computes on.
+
+    What comes back is yielded, before anything else is, to wait for the answer::
+
+        mixing = yield begin(average(s.x))
+        step = ...  # the wire is busy meanwhile
+        (mixed,) = yield mixing
+
+    The arrays must stay as they are until then. The result is that of asking at the end.
+
+    Raises
+    ------
+    ConfigError
+        For an exchange, or no request.
+    """
+    if not isinstance(request, Average | Push):
+        raise ConfigError(f"begin: found {type(request).__name__}, expected average(…) or push(…)")
+    return Begin(request)
 
 
 class Objective(Protocol):

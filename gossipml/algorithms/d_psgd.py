@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gossipml.algorithms.base import Facts, average
+from gossipml.algorithms.base import Facts, average, begin
 from gossipml.algorithms.descent import Descent
 
 if TYPE_CHECKING:
@@ -33,12 +33,18 @@ class DPSGD(Descent):
 
 @dataclass(kw_only=True)
 class DPSGDCTA(Descent):
-    """Combine, then adapt: x_i ← Σ_j w_ij x_j − η g_i, with g_i at the peer's own x_i."""
+    """Combine, then adapt: x_i ← Σ_j w_ij x_j − η g_i, with g_i at the peer's own x_i.
+
+    The paper's order, in which neither waits for the other: models travel while gradients are
+    computed. With ``local_steps`` H > 1 the average is that of H steps ago, as in Wang, Liang,
+    Joshi 2020, "Overlap local-SGD", arXiv:2002.09539.
+    """
 
     name: ClassVar[str] = "d-psgd-cta"
     facts: ClassVar[Facts] = Facts(in_expectation=True)
 
     def round(self, s: State, problem: Objective) -> Round:
+        mixing = yield begin(average(s.x))
         step = self.descend(s, problem, s.x) - s.x
-        (mixed,) = yield average(s.x)
+        (mixed,) = yield mixing
         s.x = mixed + step

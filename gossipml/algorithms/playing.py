@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossipml.algorithms.base import Average, Exchange, Push
+from gossipml.algorithms.base import Average, Begin, Exchange, Push
 from gossipml.errors import AlgorithmError, ConfigError, GossipError
 
 if TYPE_CHECKING:
@@ -43,12 +43,39 @@ def start(algorithm: Algorithm, s: State, problem: Objective) -> Round:
     return steps
 
 
-def advance(steps: Round, answer: Any) -> Request | None:
-    """Run a round up to its next request; None when it is over."""
+def proceed(steps: Round, answer: Any) -> Request | Begin | None:
+    """Run a round up to what it yields next; None when it is over."""
     try:
         return steps.send(answer)
     except StopIteration:
         return None
+
+
+def meanwhile(steps: Round, begun: Begin) -> Request | Begin | None:
+    """Run a round on while what it began is under way: work of a kind and length of its own."""
+    return proceed(steps, begun)
+
+
+def advance(steps: Round, answer: Any) -> Request | None:
+    """Run a round up to its next request; None when it is over.
+
+    One that is only begun counts when its answer is asked for: where nothing is gained by
+    sending early, that is the same.
+    """
+    asked = proceed(steps, answer)
+    if not isinstance(asked, Begin):
+        return asked
+    check_begun(asked, proceed(steps, asked))
+    return asked.request
+
+
+def check_begun(begun: Begin, asked: Request | Begin | None) -> None:
+    """Refuse a round that begins a request and then does something else than wait for it."""
+    if asked is not begun:
+        raise AlgorithmError(
+            f"a round begins a request, then {'ends' if asked is None else 'asks for another'}, "
+            "expected to yield first what came back: mixing = yield begin(…), … = yield mixing"
+        )
 
 
 def check_request(algorithm: Algorithm, request: Any) -> None:

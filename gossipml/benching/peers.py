@@ -40,7 +40,11 @@ class Timed(Gossip):
 
 
 def play(
-    listener: socket.socket, address: tuple[str, int] | None, parameters: int, rounds: int
+    listener: socket.socket,
+    address: tuple[str, int] | None,
+    parameters: int,
+    rounds: int,
+    algorithm: Timed | None = None,
 ) -> float:
     """Be one of two peers for some rounds; return how many a second there were.
 
@@ -50,6 +54,8 @@ def play(
         Bound; the other end connects to it if ``address`` is not given.
     address : (host, port), optional
         Where the other end listens. Who has it is the first peer.
+    algorithm : Timed, optional
+        What the rounds are of; plain gossip by default.
 
     Raises
     ------
@@ -58,7 +64,7 @@ def play(
     """
     first = address is not None
     pair = topology.Topology.of_links("pair", 2, np.array([[0, 1]]))
-    algorithm = Timed()
+    algorithm = algorithm or Timed()
     sample = np.zeros((1, parameters - 1), np.float32), np.zeros(1, np.float32)
     model = make_model("linear", (parameters - 1,), None, "float32")
     me = 0 if first else 1

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import Average
+from gossipml.algorithms import Average, playing
 from gossipml.errors import ConfigError
 from gossipml.peer.link import STATE, Link
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.vectors import joined, parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from gossipml.algorithms import Request
@@ -101,6 +103,11 @@ class NewestLink(LooseLink):
 
 class Loose(Neighbourhood):
     """A neighbourhood that a peer does not wait for."""
+
+    @property
+    def go_on(self) -> Callable[..., Request | None]:
+        """A request is sent when its answer is asked for: nobody waits for it."""
+        return playing.advance
 
     def begin(self, time: float) -> None:
         """Count the time of the run from then on."""

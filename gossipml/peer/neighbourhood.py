@@ -7,14 +7,14 @@ that is missing has its weight put back on this peer.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossipml import wire
 from gossipml.aggregation import CHUNK, Mean, weighted_sum
-from gossipml.algorithms import Average, Exchange, Push
-from gossipml.algorithms.playing import check_request
+from gossipml.algorithms import Begin, Exchange, Push, playing
 from gossipml.compression import Identity
 from gossipml.errors import ConfigError
 from gossipml.peer.buffers import Buffers
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gossipml.algorithms import Request
+    from gossipml.algorithms import Average, Request
     from gossipml.peer.link import Link, Turn
     from gossipml.peer.links import Links
     from gossipml.peer.network import Network
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
     from gossipml.topology import Row
 
     Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request that is on its way to the neighbours."""
+
+    turn: Turn
+    arrays: tuple[Array, ...]
+    own: Array  # all of them, as they were sent
+    row: Row
+    receivers: set[int]
+    sent_to: list[int]  # those that may use it
+    push: bool
 
 
 class Neighbourhood(Company):
@@ -57,6 +70,23 @@ class Neighbourhood(Company):
         self._sums = Buffers(self._most * setup.x0.itemsize)
         self._products = Buffers(CHUNK * setup.x0.itemsize)
         self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
+        self.begun: Begin | None = None  # by the round, which must wait for its answer next
+        self._sent: Sent | None = None  # then
+
+    @property
+    def go_on(self) -> Callable[..., Request | Begin | None]:
+        """How a round is played on from where it is."""
+        return playing.proceed if self.begun is None else playing.meanwhile
+
+    async def ask(self, turn: Turn, request: Request | Begin) -> Any:
+        """Return the answer to what a round yields. To begin a request is answered by itself."""
+        if self._sent is not None:
+            sent, self._sent, self.begun = self._sent, None, None
+            return await self._finish(sent)
+        if isinstance(request, Begin):
+            self._sent, self.begun = self._dispatch(turn, request.request), request
+            return request
+        return await self.resolve(turn, request)
 
     async def resolve(self, turn: Turn, request: Request) -> Any:
         """Return the answer to a request: a tuple of arrays.
@@ -68,37 +98,40 @@ class Neighbourhood(Company):
         ConfigError
             The algorithm asks for what its facts do not declare.
         """
-        check_request(self.setup.algorithm, request)
-        schedule, me = self.setup.schedule, self.setup.index
-        match request:
-            case Average(arrays):
-                return await self._combine(turn, arrays, schedule.row(me, turn[0]), push=False)
-            case Push(arrays):
-                return await self._combine(turn, arrays, schedule.push_row(me, turn[0]), push=True)
-            case Exchange((edges,)):
-                return await self._exchange(turn, edges, schedule.row(me, turn[0]))
+        playing.check_request(self.setup.algorithm, request)
+        if isinstance(request, Exchange):
+            row = self.setup.schedule.row(self.setup.index, turn[0])
+            return await self._exchange(turn, request.arrays[0], row)
+        return await self._finish(self._dispatch(turn, request))
 
     @property
     def _who(self) -> str:
         return f"algorithm {type(self.setup.algorithm).__name__}"
 
-    async def _combine(
-        self, turn: Turn, arrays: tuple[Array, ...], row: Row, *, push: bool
-    ) -> tuple[Array, ...]:
-        """Send the arrays to all receivers, and return the weighted sum over the row."""
+    def _dispatch(self, turn: Turn, request: Average | Push) -> Sent:
+        """Send a request's arrays to all receivers."""
+        schedule, me, arrays = self.setup.schedule, self.setup.index, request.arrays
+        push = isinstance(request, Push)
+        row = schedule.push_row(me, turn[0]) if push else schedule.row(me, turn[0])
         self._check_arrays(arrays)
         body = self._encode(arrays)
         data = _message(turn, body)
-        receivers = set(self.setup.schedule.receivers(self.setup.index, turn[0]))
+        receivers = set(schedule.receivers(me, turn[0]))
         token = data if len(receivers) == len(self.every) else _message(turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
                 link.begin(turn)
                 link.post(data if link.neighbour in receivers else token)
         sent_to = [j for j in receivers if self._may_use(self.links.links[j], turn)]
+        own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
+        return Sent(turn, arrays, own, row, receivers, sent_to, push)
+
+    async def _finish(self, sent: Sent) -> tuple[Array, ...]:
+        """Return the weighted sum over the row of what was sent, here and by the neighbours."""
+        turn, arrays, own, row, push = sent.turn, sent.arrays, sent.own, sent.row, sent.push
+        receivers, sent_to = sent.receivers, sent.sent_to
         await self.gather(turn)
         received = self._received(turn, arrays)
-        own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
         kept = self._kept(receivers - {*sent_to}, turn) if push else None
         mixed = await self.network.compute(self._mix, row, own, received, kept)
         if push:

@@ -15,8 +15,7 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import State
-from gossipml.algorithms.playing import advance, blame, bound, check_model, start
+from gossipml.algorithms import State, playing
 from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
 from gossipml.peer.divergence import Losses, Watch, diverged
@@ -260,22 +259,26 @@ class Peer:
         """Play a round; return how many requests it made."""
         self.began(t if at is None else at)
         self.setup.problem.begin(t)
-        algorithm = bound(self.setup.algorithm.at(t if at is None else at), self.setup.problem)
+        algorithm = playing.bound(
+            self.setup.algorithm.at(t if at is None else at), self.setup.problem
+        )
         if algorithm.facts.compresses:  # it knows the codes of what it made in this round
             neighbourhood.compressor = getattr(algorithm, "compress")  # noqa: B009
-        steps = start(algorithm, self.state, self.setup.problem)
+        steps = playing.start(algorithm, self.state, self.setup.problem)
         answer: Any = None
         index = 0
         while True:
             try:
-                request = await self.network.compute(advance, steps, answer)
+                request = await self.network.compute(neighbourhood.go_on, steps, answer)
             except Exception as error:
-                raise blame(self.setup.algorithm, error, t) from error
+                raise playing.blame(self.setup.algorithm, error, t) from error
+            if neighbourhood.begun is not None:
+                playing.check_begun(neighbourhood.begun, request)
             if request is None:
-                check_model(self.setup.algorithm, self.state, self.setup.x0, t)
+                playing.check_model(self.setup.algorithm, self.state, self.setup.x0, t)
                 return index
-            answer = await neighbourhood.resolve((t, index), request)
-            index += 1
+            answer = await neighbourhood.ask((t, index), request)
+            index += answer is not request  # else it has only begun
 
     # --- measuring and ending ------------------------------------------------------------
 

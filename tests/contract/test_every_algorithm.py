@@ -18,7 +18,7 @@ import pytest
 from gossipml import methods, topology
 from gossipml.aggregation import weighted_sum
 from gossipml.algorithms import ALGORITHMS, Algorithm, Average, Exchange, Problem, Push, State
-from gossipml.algorithms.playing import bound
+from gossipml.algorithms.playing import advance, bound
 from gossipml.composition import Network, composed
 from gossipml.compression import COMPRESSORS, Identity
 from gossipml.engines.virtual import Conditions, run_virtual
@@ -224,13 +224,6 @@ def play(where, algorithm, states, begin, end):
             answers = [answer(where, requests, i, t) for i in range(where.n)]
         log.append(asked)
     return log
-
-
-def advance(steps, answer):
-    try:
-        return steps.send(answer)
-    except StopIteration:
-        return None
 
 
 def answer(where, requests, peer, t):

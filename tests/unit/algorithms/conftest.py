@@ -13,6 +13,7 @@ import pytest
 
 from gossipml import topology
 from gossipml.algorithms import Average, Problem, Push, State
+from gossipml.algorithms.playing import advance
 from gossipml.compression import Identity
 from gossipml.engines.virtual import Conditions, run_virtual
 from gossipml.errors import GossipError
@@ -101,9 +102,8 @@ def _stacked(bowls, algorithm, rounds, x0=None):
         steps = algorithm.at(t).round(state, bowls)
         answer = None
         while True:
-            try:
-                request = steps.send(answer)
-            except StopIteration:
+            request = advance(steps, answer)
+            if request is None:
                 break
             assert isinstance(request, Average | Push)
             matrix = bowls.W if isinstance(request, Average) else bowls.C

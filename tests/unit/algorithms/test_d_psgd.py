@@ -221,8 +221,9 @@ def test_combine_then_adapt_sends_the_model_before_its_steps():
     algorithm = DPSGDCTA(lr=1.0, local_steps=2)
     s = algorithm.init(np.zeros(1))
     steps = algorithm.round(s, Slope())
-    (sent,) = next(steps).arrays
-    np.testing.assert_array_equal(sent, [0])
+    begun = next(steps)  # before the steps are computed
+    np.testing.assert_array_equal(begun.request.arrays, [[0]])
+    assert steps.send(begun) is begun
     with pytest.raises(StopIteration):
         steps.send((np.array([10.0]),))
     np.testing.assert_array_equal(s.x, [8])
