@@ -54,6 +54,9 @@ class Parts:
         ConfigError
             One names a peer or a link that is not there, or loses what is waited for.
         """
+        schedule = self.network.schedule
+        ids = self.network.topology.ids
+        plan = Plan(experiment.faults, ids, schedule.neighbours, experiment.seed)
         for k, fault in enumerate(experiment.faults):
             waits = experiment.schedule.kind == "sync" and experiment.peer.skip_after_s is None
             if fault.kind == "loss" and waits:
@@ -61,9 +64,7 @@ class Parts:
                     f'faults[{k}].kind: found "loss", but peers in step wait for every message; '
                     "set peer.skip_after_s"
                 )
-        schedule = self.network.schedule
-        ids = self.network.topology.ids
-        return Plan(experiment.faults, ids, schedule.neighbours, experiment.seed)
+        return plan
 
     def setups(
         self,

@@ -29,7 +29,7 @@ class Everyone(Topology):
         made = object.__new__(cls)
         none = (None,) * len(ids)
         fields = {"name": name, "ids": ids, "directed": False, "positions": None}
-        for field, value in (fields | {"addresses": none, "keys": none}).items():
+        for field, value in (fields | {"addresses": none, "public_keys": none}).items():
             object.__setattr__(made, field, value)
         return made
 

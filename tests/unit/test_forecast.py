@@ -203,18 +203,18 @@ def test_it_says_what_is_planned_to_go_wrong():
     found = forecast(experiment(faults=[
         {"kind": "restart", "peers": [1, 3], "at_round": 10},
         {"kind": "partition", "groups": [[0, 1], [2, 3, 4]], "at_s": 1.5, "for_s": 2},
-        {"kind": "loss", "share": 0.05, "links": [[0, 1]], "at_s": 0},
+        {"kind": "duplication", "share": 0.05, "links": [[0, 1]], "at_s": 0},
     ]))  # fmt: skip
     assert found.faults == [
         "restart of 1, 3, away for 0.5 s, at round 10",
         "partition into 2 groups, at 1.5 s, for 2 s",
-        "loss of 0.05 on 0 → 1, at 0 s",
+        "duplication of 0.05 on 0 → 1, at 0 s",
     ]
     assert not [warning for warning in found.warnings if "faults" in warning]
 
 
 def test_a_fault_that_never_begins_is_warned_of():
-    found = forecast(experiment(faults=[{"kind": "loss", "at_round": t} for t in (39, 40)]))
+    found = forecast(experiment(faults=[{"kind": "duplication", "at_round": t} for t in (39, 40)]))
     assert [w for w in found.warnings if w.startswith("faults")] == [
         "faults[1] waits for round 40, the run's last is 39: it never begins"
     ]

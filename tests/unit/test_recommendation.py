@@ -120,7 +120,8 @@ def applied(table, settings):
 
 def tried(experiment):
     """Play two rounds of it."""
-    engine = "virtual" if experiment.schedule.kind in ("push", "tokens") else "stacked"
+    lone = experiment.schedule.kind in ("push", "tokens") or experiment.faults
+    engine = "virtual" if lone else "stacked"
     conditions = {} if engine == "virtual" else {"network": {}}
     short = {"rounds": 2, "evaluate_every": 1, "baselines": False, **conditions}
     changed = msgspec.convert({**msgspec.to_builtins(experiment), **short}, type(experiment))

@@ -586,4 +586,4 @@ def test_all_that_takes_long_is_computed_beside_the_links():
     network = Network(VirtualWorld(graph, Conditions(), 1), 0)
     peer = Peer(setups[0], network, incarnation=1, report=told.append)
     trio.run(peer.run)
-    assert {"advance", "_measure", "sketch"} <= computed
+    assert {"proceed", "_measure", "sketch"} <= computed
