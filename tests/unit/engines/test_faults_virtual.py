@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -25,6 +26,7 @@ from gossipml.peer.reports import Evaluation, Event, Finished
 from gossipml.peer.setup import Outcome
 
 LATENCY_S = 0.01
+MISSING_SHARE = r"share \d+ (came where \d+ was due|did not come)"
 BEGIN_S = 0.3  # by then, peers with this latency are connected and in about round 25
 
 
@@ -277,15 +279,25 @@ def test_a_reset_breaks_each_connection_at_both_ends_at_once():
 
 @pytest.mark.parametrize("kind", ["async", "push"])
 def test_lost_tensors_are_counted_and_nobody_waits_for_them(kind):
+    """A push needs every share: one that is lost costs the connection, and comes again."""
     name = {"async": "d-psgd", "push": "sgp"}[kind]
     sections = {"schedule": {"kind": kind, "interval_ms": 20.0}, "algorithm": {"name": name}}
-    run = Play({"kind": "loss", "share": 0.3, "at_s": BEGIN_S}, **sections)
+    run, whole = Play({"kind": "loss", "share": 0.3, "at_s": BEGIN_S}, **sections), Play(**sections)
     assert [end.rounds for end in run.ends.peers] == [80] * 6
-    assert not run.events("disconnected", "lost")
+    assert not run.events("lost", "unsettled")
     effect = run.effects[0]
     assert effect.tried > 200
     assert effect.count == pytest.approx(0.3 * effect.tried, rel=0.2)
-    assert run.models() != Play(**sections).models()
+    assert run.models() != whole.models()
+    assert not whole.events("disconnected")
+    gone = [e.detail for e in run.events("disconnected") if "gave up" not in e.detail]
+    if kind == "async":
+        assert not run.events("disconnected")
+    else:
+        assert all(re.fullmatch(MISSING_SHARE, detail) for detail in gone)
+        assert 20 < len(gone) <= effect.count  # one missing share each, maybe with those behind it
+        total = sum(float(end.state.w.sum()) for end in run.ends.peers)
+        assert total == pytest.approx(6.0, rel=1e-6)  # no weight is lost
 
 
 def test_a_tensor_that_comes_twice_counts_once():
