@@ -82,8 +82,10 @@ def arrivals(monkeypatch):
     seen, take = [], Pipe._take
 
     def note(pipe, data):
+        if pipe.way is None:  # a run without faults
+            return take(pipe, data)
         seen.append((pipe.clock.now, pipe.way._sender, pipe.way._receiver))
-        take(pipe, data)
+        return take(pipe, data)
 
     monkeypatch.setattr(Pipe, "_take", note)
     return seen
@@ -128,19 +130,21 @@ def test_a_run_whose_peers_are_all_killed_says_so():
 
 @pytest.mark.parametrize("away_s", [0.0, 0.5])
 def test_a_restarted_peer_goes_on_with_the_others(away_s):
-    run = Play({"kind": "restart", "peers": [2], "at_round": 30, "for_s": away_s})
-    (lost,), (again,) = run.events("lost"), run.events("restarted")
+    rounds = 240  # the others do not wait
+    run = Play({"kind": "restart", "peers": [2], "at_round": 30, "for_s": away_s}, rounds=rounds)
+    lost, (again,) = run.events("lost")[0], run.events("restarted")
+    assert lost.about == "2"
     assert again.t_s == pytest.approx(lost.t_s + away_s)
     (begins,) = (e for e in run.events("rejoined", peer="2") if e.about is None)
     begin = int(begins.detail.removeprefix("begins in round "))
     assert begin >= 30
-    assert [end.rounds for end in run.ends.peers] == [80] * 6
+    assert [end.rounds for end in run.ends.peers] == [rounds] * 6
     assert all(end.lost == () for end in run.ends.peers)
     assert run.distance() < 3 * undisturbed().distance()
     (finished,) = (r for r in run.reports if isinstance(r, Finished) and r.peer == "2")
     last = [r for r in run.reports if isinstance(r, Evaluation) and r.peer == "2"][-1]
-    assert last.gradients == 80 - begin  # nothing of the first process is left in the problem
-    assert finished.rounds == 80
+    assert last.gradients == rounds - begin  # nothing of the first process is left in the problem
+    assert finished.rounds == rounds
 
 
 def test_all_restart_at_once():
@@ -182,7 +186,7 @@ def test_a_long_pause_is_noticed_and_loses_nothing():
     silent = [e for e in run.events("disconnected") if e.peer != "2"]
     assert {(e.peer, e.about) for e in silent} == {("1", "2"), ("3", "2")}
     assert all(e.detail.startswith("silent for") for e in silent)
-    assert all(0.8 < e.t_s - BEGIN_S < 1.2 for e in silent)
+    assert all(0.79 < e.t_s - BEGIN_S < 1.0 for e in silent)  # as dead_after_s says
     # its own clocks ran on, but it hears of that, and speaks, only when it goes on
     assert all(e.t_s >= BEGIN_S + 2.0 for e in run.events("disconnected", "connected", peer="2")
                if e.t_s > BEGIN_S)  # fmt: skip
@@ -223,6 +227,7 @@ def test_a_short_partition_costs_time_and_nothing_else(arrivals):
     assert [e.detail.removeprefix("faults[0]: ") for e in run.events("fault")] == [
         "partition into 2 groups begins",
         f"partition into 2 groups is over, {run.effects[0].count} hit",
+        "faults[1]: delay of 0 ms on all links never came about: the run was over",
     ]
 
 
@@ -349,7 +354,7 @@ def trace():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pipe, "_take", note)
-        run = Play(*EVERYTHING, network={"latency_ms": 5.0, "jitter_ms": 2.0})
+        run = Play(*EVERYTHING, rounds=240, network={"latency_ms": 5.0, "jitter_ms": 2.0})
     for report in run.reports:
         digest.update(msgspec.json.encode(report))
     assert all(effect.count for effect in run.effects)
