@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SKETCH_SIZE = 1024
 """Numbers in a sketch: exact up to this many parameters, else a distance within about 5 %."""
 
+_PIECE = 65_536  # parameters at a time
+
 
 EventKind: TypeAlias = Literal[
     "listening",
@@ -95,12 +97,20 @@ def sketch(x: NDArray[np.floating]) -> bytes:
     if x.size <= SKETCH_SIZE:
         return np.ascontiguousarray(x, "<f4").tobytes()
     buckets, signs = _places(x.size)
-    sums = np.bincount(buckets, weights=signs * x, minlength=SKETCH_SIZE)
+    sums = np.zeros(SKETCH_SIZE)
+    for begin in range(0, x.size, _PIECE):  # a large model at once would take four times its size
+        piece = slice(begin, begin + _PIECE)
+        sums += np.bincount(buckets[piece], signs[piece] * x[piece], SKETCH_SIZE)
     return sums.astype("<f4").tobytes()
 
 
 @lru_cache(maxsize=1)
 def _places(size: int) -> tuple[NDArray[np.uint16], NDArray[np.int8]]:
     """Return the bucket and the sign of each parameter: to draw them takes longer than to add."""
-    places = seeds.integers(seeds.stream(0, "sketch"), size, 2 * SKETCH_SIZE)
-    return (places >> 1).astype(np.uint16), (1 - 2 * (places & 1)).astype(np.int8)
+    buckets, signs = np.empty(size, np.uint16), np.empty(size, np.int8)
+    for begin in range(0, size, _PIECE):
+        start = seeds.stream(0, "sketch", begin // _PIECE)
+        places = seeds.integers(start, min(_PIECE, size - begin), 2 * SKETCH_SIZE)
+        buckets[begin : begin + _PIECE] = places >> 1
+        signs[begin : begin + _PIECE] = 1 - 2 * (places & 1)
+    return buckets, signs
