@@ -252,8 +252,11 @@ class Link:
             self.post(event)
 
     def take(self, key: Turn) -> memoryview | None:
-        """Return the message of a turn if it is here; ``used`` gives its slot back."""
-        found = self.inbox.get(key)
+        """Return the message of a turn if it is here; ``used`` gives its slot back.
+
+        None before ``starts``: the neighbour hears nothing of us then, so we use nothing of it.
+        """
+        found = self.inbox.get(key) if key[0] >= self.starts else None
         return None if found is None else memoryview(found[0].body)
 
     def has(self, data: wire.Data) -> bool:

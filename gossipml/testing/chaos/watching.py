@@ -16,8 +16,8 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import Average
-from gossipml.algorithms.playing import advance
+from gossipml.algorithms import Average, Begin
+from gossipml.algorithms.playing import advance, meanwhile, proceed
 from gossipml.peer.link import KEPT
 from gossipml.peer.peer import Peer
 from gossipml.peer.reports import Event
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_TOLD = 20  # violations of one simulation; more say nothing new
+PIECES = (proceed, meanwhile, advance)  # by which a peer computes a part of a round
 CLOSE = 1e-9  # what is promised exactly may be off by so much, relative to the largest number
 
 
@@ -112,6 +113,9 @@ class Life:
         self.streams: list[WatchedStream] = []
         self.turn: Turn = (-1, 0)
         self.begun = False
+        # Copies: that they stay as they are is what the peer's own memory is compared with.
+        self.own: Array | None = None  # what it said in this turn
+        self.x: Array | None = None  # its model, as the last part of a round left it
 
     @property
     def name(self) -> str:
@@ -132,18 +136,16 @@ class Life:
         return self._watched(await self.network.dial(neighbour))
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
-        if work is not advance and getattr(work, "__name__", "") != "_mix":
-            return await self.network.compute(work, *args)
-        if work is advance:
-            assert self.peer is not None
-            begin = self.peer.state.x.copy()
+        if work in PIECES:
+            begin = self._model_before()
             await trio.sleep(self.watch.case.compute_s)
-            request = await self.network.compute(work, *args)
-            self._advanced(args[1], request, begin)
-            return request
-        mixed = await self.network.compute(work, *args)
-        self._mixed(np.asarray(mixed), args[1], args[2])
-        return mixed
+            asked = await self.network.compute(work, *args)
+            self._advanced(args[1], asked, begin)
+            return asked
+        done = await self.network.compute(work, *args)
+        if getattr(work, "__name__", "") == "_mix":
+            self._mixed(np.asarray(done), args[1], args[2])
+        return done
 
     def _watched(self, stream: ByteStream) -> WatchedStream:
         watched = WatchedStream(self, stream, len(self.streams))
@@ -161,16 +163,27 @@ class Life:
 
     # --- what it does ------------------------------------------------------------------------
 
-    def _advanced(self, answer: object, request: object, begin: Array) -> None:
+    def _model_before(self) -> Array:
+        """Return the model that a part of a round begins with: nothing else may change it."""
+        assert self.peer is not None
+        begin = self.peer.state.x.copy()
+        if self.x is not None and not np.array_equal(begin, self.x, equal_nan=True):
+            self.watch.broken(f"{self.name} has another model than it left in {self.turn}")
+        return begin
+
+    def _advanced(self, answer: object, asked: object, begin: Array) -> None:
         """A part of a round is computed: note the turn that it asks for, or the model it made."""
         assert self.peer is not None
         assert self.peer.links is not None
+        self.x = self.peer.state.x.copy()
         round = self.peer.links.round
-        self.turn = (round, 0 if answer is None else self.turn[1] + 1)
         self._check_links()
-        if isinstance(request, Average):
-            own = np.concatenate([array.reshape(-1) for array in request.arrays])
-            self.watch.said[self.setup.index, self.turn].append(own)
+        if not isinstance(answer, Begin):  # else this turn was said when it was begun
+            self.turn = (round, 0 if answer is None else self.turn[1] + 1)
+            request = asked.request if isinstance(asked, Begin) else asked
+            if isinstance(request, Average):
+                self.own = np.concatenate([array.reshape(-1) for array in request.arrays])
+                self.watch.said[self.setup.index, self.turn].append(self.own)
         if not self.begun and round > 0:
             self.watch.handed.append((self.setup.index, round, begin))
             self.watch.models[self.setup.index, round - 1].append(begin)  # as if it had played
@@ -179,8 +192,8 @@ class Life:
         for name, array in state.items():
             if not np.isfinite(array).all():
                 self.watch.broken(f"{self.name} has {name} that is not finite in round {round}")
-        if request is None:
-            self.watch.models[self.setup.index, round].append(self.peer.state.x.copy())
+        if asked is None:
+            self.watch.models[self.setup.index, round].append(self.x)
 
     def _mixed(self, mixed: Array, own: Array, received: dict[int, Array]) -> None:
         """Check a mix: whose messages it used is seen here, that they are of this turn at the end.
@@ -188,6 +201,8 @@ class Life:
         The sum is taken again, in another way than the peer takes it and from the graph's row.
         """
         watch, me = self.watch, self.setup.index
+        if self.own is None or not np.array_equal(own, self.own):
+            watch.broken(f"{self.name} mixed as its own of {self.turn} what it has not sent then")
         row = self.setup.schedule.row(me, self.turn[0])
         weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
         kept = 1.0 - sum(weights[j] for j in received)
@@ -222,16 +237,15 @@ class WatchedStream:
 
     def send_some(self, buffers: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
         data = b"".join(buffers)
-        rest = self.stream.send_some([data])
-        self.life.watch.trace(self.life.setup.index, self.number, data)
-        self._check(data)
+        rest = self.stream.send_some(buffers)
+        assert not rest  # streams in memory take whole frames
+        self._sent(data)
         return rest
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         data = b"".join(buffers)
-        await self.stream.send([data])
-        self.life.watch.trace(self.life.setup.index, self.number, data)
-        self._check(data)
+        await self.stream.send(buffers)
+        self._sent(data)
 
     async def receive_into(self, buffer: memoryview) -> int:
         return await self.stream.receive_into(buffer)
@@ -243,9 +257,10 @@ class WatchedStream:
         self.live = False
         self.stream.close()
 
-    def _check(self, data: bytes) -> None:
-        """Check one frame that goes out: its size, its checksum, and that its edge has no other."""
+    def _sent(self, data: bytes) -> None:
+        """Check one frame that went out: its size, its checksum, and that its edge has no other."""
         life, watch = self.life, self.life.watch
+        watch.trace(life.setup.index, self.number, data)
         header = unpack_header(data[:HEADER_SIZE])
         watch.frames[header.kind.name] += 1
         most = life.setup.max_body if header.kind is Kind.DATA else limits.MAX_CONTROL

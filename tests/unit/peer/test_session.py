@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from gossipml import wire
-from gossipml.peer.link import Link
+from gossipml.peer.link import NEVER, Link
 from gossipml.peer.session import Session
 from gossipml.peer.setup import Timing
 
@@ -204,3 +204,16 @@ def test_who_was_asleep_hears_what_has_come_before_it_accuses():
 
     when, _ = silent_after(sleep)
     assert when >= 1.29 + 0.2 - 1e-9  # a heartbeat's time from when it woke
+
+
+async def test_what_comes_while_an_edge_is_not_taken_up_is_not_mixed():
+    """Its sender hears nothing of us in that round, so the mean would move."""
+    link, session = Link(0, "a", strict=False), session_of(Link(0, "a"), Stream())
+    session.connection.release = lambda data: None
+    link.starts = NEVER
+    link.deliver(wire.Data(round=3, request=0, body=b"x" * 8), session)
+    assert link.take((3, 0)) is None
+    link.start_from(5)
+    link.deliver(wire.Data(round=5, request=0, body=b"y" * 8), session)
+    assert link.take((3, 0)) is None
+    assert bytes(link.take((5, 0))) == b"y" * 8

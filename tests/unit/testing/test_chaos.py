@@ -43,6 +43,21 @@ def test_promises_are_kept_and_put_to_the_test():
     assert sum(count > 0 for count in result.fired.values()) >= 5
 
 
+@pytest.mark.parametrize("seed", [118, 138])
+def test_what_comes_before_an_edge_is_taken_up_moves_no_sum(seed):
+    verdict = play(seed)
+    assert verdict.violations == ()
+    assert verdict.promised["sums though messages were missed"] == 1
+
+
+def test_rounds_that_send_before_they_compute_are_watched():
+    case = draw(7)
+    assert "reset" in case.kinds
+    verdict = play(dataclasses.replace(case, method="d-psgd-cta"))
+    assert verdict.violations == ()
+    assert verdict.promised["messages"] > 500
+
+
 @pytest.mark.parametrize("hash_seed", ["0", "random"])
 def test_the_same_trace_in_another_process(hash_seed):
     code = "from gossipml.testing.chaos import play; print(*(play(s).digest for s in (3, 8)))"
@@ -70,6 +85,7 @@ FOUND_SOON = (
     "a message of the turn before is taken where the new one is missing",
     "silence is not noticed",
     "weights are off by one neighbour",
+    "memory is lent again while others still have it",
 )
 
 

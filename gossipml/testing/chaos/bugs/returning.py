@@ -27,7 +27,7 @@ def _() -> Iterator[None]:
 
         return stale
 
-    with changed(rejoining, "_farthest", change):
+    with changed(rejoining, "farthest", change):
         yield
 
 
