@@ -41,11 +41,11 @@ class BadWorld(VirtualWorld):
         return pair
 
     def _spoil(self, stream, number, side, pair):
-        honest, sent = stream.send, [0]
+        honest, sent = stream.send_some, [0]
 
-        async def send(buffers):
+        def send_some(buffers):
             if bytes(buffers[0])[5] != wire.Kind.DATA:
-                return await honest(buffers)
+                return honest(buffers)
             sent[0] += 1
             start = seeds.stream(self.seed, "spoil", number, side, sent[0])
             lost, twice, reset = seeds.uniforms(start, 3).tolist()
@@ -56,14 +56,14 @@ class BadWorld(VirtualWorld):
                 raise OSError("reset")
             if lost < self.loss:
                 self.fired["loss"] += 1
-                return None
-            await honest(buffers)
+                return ()
+            honest(buffers)
             if twice < self.twice:
                 self.fired["twice"] += 1
-                await honest(buffers)
-            return None
+                honest(buffers)
+            return ()
 
-        stream.send = send
+        stream.send_some = send_some
 
     def cut(self, *peers):
         for ends, near, far in self.streams:
@@ -358,6 +358,7 @@ def edge(cls=ExactShareLink):
 
 def met(link, incarnation):
     session = SimpleNamespace(incarnation=incarnation, far=0, outbox=deque(), close=lambda: None)
+    session.post = session.outbox.append  # a link that is slow: all has to wait
     session.connection = SimpleNamespace(release=lambda data: None)
     link.attach(session)
     return session

@@ -211,6 +211,7 @@ def test_letters_that_cannot_be_written_do_not_pile_up():
     """The receiver keeps the newest four, so no more of them wait for a slow link."""
     link = LetterLink(1, "1")
     session = SimpleNamespace(incarnation=1, far=0, outbox=deque(), close=lambda: None)
+    session.post = session.outbox.append
     link.attach(session)
     link.post(wire.Heartbeat(0, 0))
     for round in range(9):
