@@ -32,6 +32,7 @@ BEFORE: Turn = (-1, 0)
 STATE = 2**32 - 1  # the request of a DATA frame that holds the sender's model
 NEVER = 2**32  # a round, or request, beyond all that a header can hold
 USED = 2**31  # and above, the request of a HEARTBEAT that says which messages were used
+MOST_SPOILT = 3  # messages in a row of numbers that are not finite
 KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
 
 
@@ -62,6 +63,8 @@ class Link:
     said: wire.Heartbeat | None = None  # which of its messages we used: said to settle accounts
     account: wire.Heartbeat | None = None  # which of ours it used
     passes: dict[int, int] = field(default_factory=dict)  # by request: rounds that lacked it
+    unusable: Turn = BEFORE  # the last exchange whose message was here, but wrong
+    spoilt: int = 0  # messages in a row whose numbers were not finite
     late: bool = False  # it was not there in time, and has said nothing since
     usual: float = 0.0  # seconds that we waited for it lately
     heard_s: float = float("-inf")  # when a message of it was last in time
@@ -278,7 +281,7 @@ class Link:
         for past in [other for other in self.inbox if other < key]:
             self._drop(past)
         release = _nothing if there is None else partial(self._release, *there)
-        entry = Entry(key, there is not None, undo, release)
+        entry = Entry(key, there is not None and key != self.unusable, undo, release)
         if undo is None:
             entry.settled()
         self.ledger.close(entry)
