@@ -16,8 +16,8 @@ import numpy as np
 import trio
 
 from gossipml import wire
-from gossipml.algorithms import Average
-from gossipml.algorithms.playing import advance
+from gossipml.algorithms import Average, Begin
+from gossipml.algorithms.playing import advance, meanwhile, proceed
 from gossipml.peer.link import KEPT
 from gossipml.peer.peer import Peer
 from gossipml.peer.reports import Event
@@ -132,14 +132,17 @@ class Life:
         return self._watched(await self.network.dial(neighbour))
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
-        if work is not advance and getattr(work, "__name__", "") != "_mix":
+        plays = work in (advance, proceed, meanwhile)
+        if not plays and getattr(work, "__name__", "") != "_mix":
             return await self.network.compute(work, *args)
-        if work is advance:
+        if plays:
             assert self.peer is not None
             begin = self.peer.state.x.copy()
             await trio.sleep(self.watch.case.compute_s)
             request = await self.network.compute(work, *args)
-            self._advanced(args[1], request, begin)
+            if work is not meanwhile:
+                asked = request.request if isinstance(request, Begin) else request
+                self._advanced(args[1], asked, begin)
             return request
         mixed = await self.network.compute(work, *args)
         self._mixed(np.asarray(mixed), args[1], args[2])
