@@ -104,6 +104,24 @@ def test_a_straggler_costs_the_others_one_wait():
     assert play.result.summary.virtual_s < alone.virtual_s + 3 * 0.25
 
 
+def test_a_straggler_many_rounds_behind_blames_nobody():
+    """What its neighbours said meanwhile is gone with its connections: they left out nothing."""
+    pause = {"kind": "pause", "peers": [2], "at_s": 0.2, "for_s": 2.0}
+    busy = {"kind": "delay", "at_s": 0.0, "delay_ms": 10.0}
+    play = Play("gossip", pause, busy, rounds=400)
+    assert not {"lost", "alone"} & play.kinds()
+
+
+def test_a_broken_connection_leaves_nobody_alone():
+    """Rounds that do not wait pass by the hundred before two can connect again."""
+    play = Play(
+        "gossip", {"kind": "reset", "at_s": 0.02}, rounds=400, peer={"skip_after_s": 1e-4},
+        graph="complete",
+    )  # fmt: skip
+    assert "disconnected" in play.kinds()
+    assert not {"lost", "alone"} & play.kinds()
+
+
 def test_losing_frames_needs_a_time_to_go_on_without_them():
     with pytest.raises(ConfigError, match=r'faults\[0\].kind: found "loss".*peer.skip_after_s'):
         Play("gossip", LOSS, peer={"round_timeout_s": 5.0})
