@@ -89,11 +89,12 @@ class Company:
     def _note(self, link: Link, turn: Turn) -> None:
         """Give a neighbour up of which a message was missed, where that is one too many."""
         request = turn[1]
-        if not link.passed(turn):
+        strict = self.setup.on_missing == "give up"
+        if not link.passed(turn) or (turn < link.excused and not strict):
             link.passes[request] = 0
             return
         link.passes[request] = link.passes.get(request, 0) + 1
-        if link.open and self.setup.on_missing == "give up":
+        if link.open and strict:
             name = self.setup.algorithm.name
             self.links.give_up(link, f"left out (round, request) {turn}; {name} needs all messages")
         elif link.open and link.passes[request] >= MOST_PASSES:
@@ -200,8 +201,8 @@ class Company:
         refusals = [why for link in every if (why := link.refusal or link.turned_away)]
         if refusals and turn == (0, 0):
             raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
-        if any(link.open and link.session is not None for link in every):
-            return  # it is late, or its message was lost
+        if any(link.open for link in every):
+            return  # it is late, or its message was lost, or it may still come back
         self._be_alone()
 
     def _be_alone(self) -> None:

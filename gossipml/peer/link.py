@@ -32,6 +32,7 @@ BEFORE: Turn = (-1, 0)
 STATE = 2**32 - 1  # the request of a DATA frame that holds the sender's model
 NEVER = 2**32  # a round, or request, beyond all that a header can hold
 USED = 2**31  # and above, the request of a HEARTBEAT that says which messages were used
+MOST_SPOILT = 3  # messages in a row of numbers that are not finite
 KEPT = 2  # a neighbour is at most one turn behind, so it may still need these
 
 
@@ -62,12 +63,16 @@ class Link:
     said: wire.Heartbeat | None = None  # which of its messages we used: said to settle accounts
     account: wire.Heartbeat | None = None  # which of ours it used
     passes: dict[int, int] = field(default_factory=dict)  # by request: rounds that lacked it
+    unusable: Turn = BEFORE  # the last exchange whose message was here, but wrong
+    spoilt: int = 0  # messages in a row whose numbers were not finite
+    excused: Turn = BEFORE  # messages before this were dropped here, or went with a connection
     late: bool = False  # it was not there in time, and has said nothing since
     usual: float = 0.0  # seconds that we waited for it lately
     heard_s: float = float("-inf")  # when a message of it was last in time
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
+    source: Session | None = None  # what the last message came over
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
     held: list[wire.Data] = field(default_factory=list)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -238,8 +243,11 @@ class Link:
         if key <= self.reached or key in self.inbox:
             session.connection.release(data)
             return
+        if session is not self.source:
+            self.source, self.excused = session, max(self.excused, key)
         if len(self.inbox) >= KEPT and not self.strict:  # we are behind: what is old is missed
             self._drop(min(self.inbox))
+            self.excused = max(self.excused, min([key, *self.inbox]))
         if len(self.inbox) >= KEPT:
             raise RemoteProtocolError(
                 f"message {key} came while {KEPT} from before wait; a neighbour may be at most "
@@ -268,7 +276,11 @@ class Link:
 
         Messages of a link come in order, so then it never will.
         """
-        return key not in self.inbox and any(other > key for other in self.inbox)
+        return key not in self.inbox and self.beyond(key)
+
+    def beyond(self, key: Turn) -> bool:
+        """Whether the neighbour has said something of a later turn."""
+        return any(other > key for other in self.inbox)
 
     def used(self, key: Turn, undo: Callable[[], NDArray[Any]] | None = None) -> None:
         """Move past a turn and give the slot of its message back.
@@ -281,7 +293,7 @@ class Link:
         for past in [other for other in self.inbox if other < key]:
             self._drop(past)
         release = _nothing if there is None else partial(self._release, *there)
-        entry = Entry(key, there is not None, undo, release)
+        entry = Entry(key, there is not None and key != self.unusable, undo, release)
         if undo is None:
             entry.settled()
         self.ledger.close(entry)

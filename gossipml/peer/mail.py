@@ -149,7 +149,9 @@ class Mail(Loose):
                 link.post(data)
             if link.newest and link.age < self.setup.pace.staleness:
                 vector = self._decoded(link, link.newest, arrays)
-                if vector is not None:
+                if vector is None:
+                    link.newest = b""
+                else:
                     received[link.neighbour] = vector
             link.age += 1
         own = joined(arrays)

@@ -139,8 +139,11 @@ class Meetings(Loose):
         partner = self._asked()
         if partner is not None:
             number, body = partner.asks.popleft()
-            partner.post(self.message((number, ANSWER), arrays))
-            return self._averaged(partner, number, body, arrays)
+            mixed = self._averaged(partner, number, body, arrays)
+            said = (number, ANSWER)  # what cannot be averaged with is answered by no
+            no = mixed is arrays
+            partner.post(wire.Data(*said, b"") if no else self.message(said, arrays))
+            return mixed
         partner = self._choose(turn[0])
         if partner is None:
             await trio.lowlevel.checkpoint()

@@ -19,7 +19,8 @@ from gossipml.compression import Identity
 from gossipml.errors import ConfigError
 from gossipml.peer.buffers import Buffers
 from gossipml.peer.company import Company
-from gossipml.peer.vectors import joined, parts
+from gossipml.peer.link import MOST_SPOILT
+from gossipml.peer.vectors import finite, joined, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from gossipml.topology import Row
 
     Array = NDArray[Any]
+
+
+NOT_FINITE = "sent numbers that are not finite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +121,13 @@ class Neighbourhood(Company):
         body = self._encode(arrays)
         data = _message(turn, body)
         receivers = set(schedule.receivers(me, turn[0]))
-        token = data if len(receivers) == len(self.every) else _message(turn, b"")
+        there = receivers - self._elsewhere(turn) if push else receivers
+        token = data if len(there) == len(self.every) else _message(turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
                 link.begin(turn)
-                link.post(data if link.neighbour in receivers else token)
-        sent_to = [j for j in receivers if self._may_use(self.links.links[j], turn)]
+                link.post(data if link.neighbour in there else token)
+        sent_to = [j for j in there if self._may_use(self.links.links[j], turn)]
         own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
         return Sent(turn, arrays, own, row, receivers, sent_to, push)
 
@@ -214,6 +219,16 @@ class Neighbourhood(Company):
     def _may_use(self, link: Link, turn: Turn) -> bool:
         """Whether a neighbour may use what it is sent in this turn."""
         return link.open and turn[0] >= link.starts
+
+    def _elsewhere(self, turn: Turn) -> set[int]:
+        """Return the neighbours that are late, or beyond this turn already.
+
+        They get no share: of what it gives to who does not take it, nothing is left to a peer
+        after some hundred rounds, long before they are heard of again.
+        """
+        if self.setup.on_missing != "settle":
+            return set()
+        return {link.neighbour for link in self.every if link.late or link.beyond(turn)}
 
     def _share(self, neighbour: int, turn: Turn) -> float:
         """Return the neighbour's share of what this peer pushes."""
@@ -307,20 +322,34 @@ class Neighbourhood(Company):
             if body is None or not len(body):
                 continue
             vector = self._decoded(link, body, like)
-            if vector is not None:
+            if vector is None:
+                link.unusable = turn
+            else:
                 vectors[link.neighbour] = vector
         return vectors
 
     def _decoded(
         self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]
     ) -> Array | None:
-        """Return a message as one flat vector; None, and the neighbour is lost, if it is wrong."""
+        """Return a message as one flat vector; None if it is wrong, and the neighbour is lost.
+
+        Numbers that are not finite count as missed, until there are too many of them.
+        """
+        round = self.links.round
         try:
-            return self.compressor.decode(memoryview(body), like)
+            vector = self.compressor.decode(memoryview(body), like)
         except ValueError as error:
-            round = self.links.round
             self.links.give_up(link, f"sent a wrong message in round {round}: {error}")
             return None
+        if finite(vector):
+            link.spoilt = 0
+            return vector
+        link.spoilt += 1
+        if link.spoilt == 1:
+            self.links.tell("unusable", link, NOT_FINITE)
+        if link.spoilt >= MOST_SPOILT or self.setup.on_missing == "give up":
+            self.links.give_up(link, f"{NOT_FINITE}, {link.spoilt} in a row by round {round}")
+        return None
 
 
 def _apart(own: Array, theirs: Array, weight: float) -> Callable[[], Array]:

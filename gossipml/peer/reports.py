@@ -39,6 +39,7 @@ EventKind: TypeAlias = Literal[
     "began",  # a round that a plan waits for; for the supervisor only
     "fault",  # something planned goes wrong, or is over
     "unsettled",  # what two ends used of each other's messages may differ for good
+    "unusable",  # a neighbour's message held numbers that are not finite
     "unkept",  # what should have been written could not be
 ]
 

@@ -18,9 +18,11 @@ import trio
 from gossipml import wire
 from gossipml.algorithms import Push
 from gossipml.errors import ConfigError, RemoteProtocolError
+from gossipml.peer.link import MOST_SPOILT
 from gossipml.peer.mail import Loose, LooseLink, take_data
+from gossipml.peer.neighbourhood import NOT_FINITE
 from gossipml.peer.session import LEAVING, SENT, TAKEN
-from gossipml.peer.vectors import joined, parts
+from gossipml.peer.vectors import finite, joined, parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +47,7 @@ class ShareLink(LooseLink):
     size: int = 0
     total: Array | None = None  # float64
     wanted: bool = False  # by a neighbour that has nothing yet
+    untold: bool = False  # a share that was not finite; not told yet
     unsettled: float = 0.0  # norm of what may be missing, or count twice; not told yet
 
     @property
@@ -72,6 +75,17 @@ class ShareLink(LooseLink):
         """Return the sum of the shares that came, and forget it."""
         total, self.total = self.total, None
         return total
+
+    def _add_theirs(self, share: Array) -> None:
+        """Add what came; a share that is not finite would spoil all, and counts as lost."""
+        if finite(share):
+            self.spoilt = 0
+            self._add(share)
+            return
+        self.spoilt += 1
+        self.untold = self.untold or self.spoilt == 1
+        if self.spoilt >= MOST_SPOILT:
+            raise RemoteProtocolError(f"shares that are not finite, {self.spoilt} in a row")
 
     def _add(self, share: Array) -> None:
         wide = share.astype(np.float64)
@@ -102,7 +116,7 @@ class NaiveShareLink(ShareLink):
         self.given += 1
 
     def keep(self, round: int, request: int, body: bytes) -> None:
-        self._add(self._numbers(body))
+        self._add_theirs(self._numbers(body))
 
     def post(self, event: wire.Event) -> None:
         if isinstance(event, wire.Data) and event.request == 0:
@@ -229,8 +243,8 @@ class ExactShareLink(ShareLink):
         if round > self.taken + 1:
             raise RemoteProtocolError(f"share {round} came where {self.taken + 1} was due")
         if round == self.taken + 1:
-            self._add(share)
             self.taken = round
+            self._add_theirs(share)
         self.post(wire.Heartbeat(self.taken, TAKEN))
 
     def hear(self, said: wire.Heartbeat, session: Session) -> None:
@@ -403,6 +417,9 @@ class Shares(Loose):
     def _tell_doubts(self) -> None:
         """Say how far the total may be off, as a neighbour is gone with what it was sent."""
         for link in self._links:
+            if link.untold:
+                link.untold = False
+                self.links.tell("unusable", link, NOT_FINITE)
             if link.unsettled:
                 norm, link.unsettled = link.unsettled, 0.0
                 detail = f"shares of norm {norm:.3g} that it was sent may be lost, or count twice"

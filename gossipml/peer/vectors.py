@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+def finite(vector: Array) -> bool:
+    """Return whether all numbers of a vector are finite."""
+    return bool(np.isfinite(vector).all())
+
+
 def joined(arrays: tuple[Array, ...]) -> Array:
     """Return a flat copy of the arrays, one after the other."""
     return np.concatenate([array.reshape(-1) for array in arrays])

@@ -20,15 +20,16 @@ class Play:
     """A run on the virtual engine: quadratics in float64, whose optimum is known."""
 
     def __init__(
-        self, name, *faults, missed="settle", graph="ring", rounds=120, spread=1.0, peer=None, **alg
-    ):
+        self, name, *faults, missed="settle", graph="ring", rounds=120, spread=1.0, peer=None,
+        dtype="float64", **alg
+    ):  # fmt: skip
         self.events = []
         self.result = gossipml.simulate(
             experiment_from({
                 "seed": 1, "rounds": rounds, "evaluate_every": rounds, "baselines": False,
                 "topology": {"graph": graph, "peers": PEERS},
                 "data": {"source": "quadratics", "partition": "given", "test_fraction": 0.0},
-                "model": {"name": "quadratic", "dtype": "float64", "spread": spread},
+                "model": {"name": "quadratic", "dtype": dtype, "spread": spread},
                 "algorithm": {"name": name, "batch_size": "full", **alg},
                 "schedule": {"missed": missed}, "peer": peer or {"skip_after_s": 0.1},
                 "faults": list(faults),
@@ -102,6 +103,34 @@ def test_a_straggler_costs_the_others_one_wait():
     play = Play("d-psgd", busy, *pauses, lr=0.05)
     assert "lost" not in play.kinds()
     assert play.result.summary.virtual_s < alone.virtual_s + 3 * 0.25
+
+
+def test_a_straggler_many_rounds_behind_blames_nobody():
+    """What its neighbours said meanwhile is gone with its connections: they left out nothing."""
+    pause = {"kind": "pause", "peers": [2], "at_s": 0.2, "for_s": 2.0}
+    busy = {"kind": "delay", "at_s": 0.0, "delay_ms": 10.0}
+    play = Play("gossip", pause, busy, rounds=400)
+    assert not {"lost", "alone"} & play.kinds()
+
+
+def test_a_straggler_does_not_push_its_weight_away():
+    """To neighbours that are hundreds of rounds ahead: a third of a third of … is no number."""
+    pause = {"kind": "pause", "peers": [2], "at_s": 0.5, "for_s": 2.0}
+    busy = {"kind": "delay", "at_s": 0.0, "delay_ms": 10.0}
+    options = {"graph": "exponential", "rounds": 350, "dtype": "float32"}
+    moved, play = drift("push-sum", pause, busy, **options)
+    assert moved < 1e-4
+    assert not {"lost", "alone"} & play.kinds()
+
+
+def test_a_broken_connection_leaves_nobody_alone():
+    """Rounds that do not wait pass by the hundred before two can connect again."""
+    play = Play(
+        "gossip", {"kind": "reset", "at_s": 0.02}, rounds=400, peer={"skip_after_s": 1e-4},
+        graph="complete",
+    )  # fmt: skip
+    assert "disconnected" in play.kinds()
+    assert not {"lost", "alone"} & play.kinds()
 
 
 def test_losing_frames_needs_a_time_to_go_on_without_them():

@@ -25,6 +25,7 @@ from gossipml.peer.links import Links
 from gossipml.peer.peer import Peer, model_sha256
 from gossipml.peer.reports import Evaluation, Event, Finished
 from gossipml.peer.setup import Outcome, Timing
+from gossipml.wire.frames import pack_header, unpack_header
 
 
 def setups_of(graph="ring", peers=4, rounds=12, **changes):
@@ -587,3 +588,58 @@ def test_all_that_takes_long_is_computed_beside_the_links():
     peer = Peer(setups[0], network, incarnation=1, report=told.append)
     trio.run(peer.run)
     assert {"proceed", "_measure", "sketch"} <= computed
+
+
+class _Poisonous(DPSGD):
+    """Sends what is no number from a round on."""
+
+    def round(self, s, problem):
+        x = s.x.copy()
+        x[1] = np.inf if problem.round % 2 else np.nan
+        (mixed,) = yield average(x if problem.round >= 5 else s.x)
+        if problem.round < 5:
+            s.x = mixed
+
+
+def test_what_was_not_finite_is_settled_like_what_was_missed(sabotage):
+    """Peer 2 sends in good faith, and hears that peer 1 could not use its message."""
+    spoilt = []
+
+    def spoil(self, dialler, listener):
+        near, far = Saboteur.connect(self, dialler, listener)
+        if {dialler, listener} == {1, 2}:
+            stream = near if dialler == 2 else far
+            push = stream._outgoing.push
+            stream._outgoing.push = lambda data: push(poisoned(data))
+        return near, far
+
+    def poisoned(data):
+        if not data or data[5] != wire.Kind.DATA or unpack_header(data[:32]).round not in (3, 8):
+            return data
+        spoilt.append(data)
+        header, body = unpack_header(data[:32]), np.full((len(data) - 32) // 8, np.nan).tobytes()
+        return pack_header(header._replace(crc=wire.body_checksum(body))) + body
+
+    sabotage(connect=spoil)
+    setups, graph = setups_of(
+        "ring", peers=4, rounds=60, algorithm={"name": "gossip"},
+        model={"name": "softmax", "spread": 1.0, "dtype": "float64"},
+    )  # fmt: skip
+    ends, reports = play(setups, graph)
+    assert len(spoilt) == 2
+    found = np.array([end.state.x for end in ends.peers])
+    assert np.abs(found - np.mean([s.x0 for s in setups], axis=0)).max() < 1e-12
+    told = [(r.kind, r.about, r.round) for r in reports if isinstance(r, Event) and r.peer == "1"]
+    assert {("unusable", "2", 3), ("unusable", "2", 8)} <= {*told}
+    assert not {"lost", "unsettled"} & {kind for kind, *_ in told}
+
+
+def test_who_goes_on_sending_them_is_given_up():
+    setups, graph = setups_of("ring", peers=4, rounds=40)
+    setups[2] = dataclasses.replace(setups[2], algorithm=_Poisonous(lr=0.05))
+    ends, reports = play(setups, graph)
+    assert [end.rounds for end in ends.peers][:2] == [40, 40]
+    lost = [r for r in reports if isinstance(r, Event) and r.kind == "lost" and r.about == "2"]
+    assert any("sent numbers that are not finite, 3 in a row by round 7" in r.detail for r in lost)
+    honest = [ends.peers[j].state.x for j in (0, 1, 3)]
+    assert all(np.isfinite(x).all() for x in honest)
