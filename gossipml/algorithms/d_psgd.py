@@ -36,8 +36,9 @@ class DPSGDCTA(Descent):
     """Combine, then adapt: x_i ← Σ_j w_ij x_j − η g_i, with g_i at the peer's own x_i.
 
     The order of Lian, Zhang, Zhang, Hsieh, Zhang, Liu 2017, arXiv:1705.09056, in which neither
-    waits for the other: models travel while gradients are computed. With ``local_steps`` H > 1 the average is that of H steps ago, as in Wang, Liang,
-    Joshi 2020, "Overlap local-SGD", arXiv:2002.09539.
+    waits for the other: models travel while gradients are computed. With ``local_steps`` H > 1
+    the average is that of H steps ago, as in Wang, Liang, Joshi 2020, "Overlap local-SGD",
+    arXiv:2002.09539.
     """
 
     name: ClassVar[str] = "d-psgd-cta"
