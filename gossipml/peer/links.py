@@ -8,6 +8,7 @@ the first end dialled stays.
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -179,14 +180,11 @@ class Links:
                 self.give_up(link, f"{why} for {self._patience(link):g} s")
 
     async def _try_again(self, link: Link) -> None:
-        """Now and then look for a neighbour that was given up."""
-        if not self.setup.takes_back or not self.begun:
+        """Now and then look for a neighbour that was given up, from the first round on."""
+        with trio.move_on_after(AGAIN_S if self.setup.takes_back else math.inf):
             await link.changed.park()
             return
-        with trio.move_on_after(AGAIN_S):
-            await link.changed.park()
-            return
-        session = await self._dial(link)
+        session = await self._dial(link) if self.begun else None
         if session is not None:
             await self._adopt(link, session)
 

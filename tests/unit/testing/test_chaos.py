@@ -50,6 +50,12 @@ def test_what_comes_before_an_edge_is_taken_up_moves_no_sum(seed):
     assert verdict.promised["sums though messages were missed"] == 1
 
 
+def test_who_is_given_up_before_the_first_round_is_looked_for_in_it():
+    verdict = play(604)  # all of two peers' neighbours are dead or silent when they begin
+    assert verdict.violations == ()
+    assert verdict.promised["edges back"] == 1
+
+
 def test_rounds_that_send_before_they_compute_are_watched():
     case = draw(7)
     assert "reset" in case.kinds
