@@ -273,7 +273,11 @@ class Link:
 
         Messages of a link come in order, so then it never will.
         """
-        return key not in self.inbox and any(other > key for other in self.inbox)
+        return key not in self.inbox and self.beyond(key)
+
+    def beyond(self, key: Turn) -> bool:
+        """Whether the neighbour has said something of a later turn."""
+        return any(other > key for other in self.inbox)
 
     def used(self, key: Turn, undo: Callable[[], NDArray[Any]] | None = None) -> None:
         """Move past a turn and give the slot of its message back.

@@ -121,12 +121,13 @@ class Neighbourhood(Company):
         body = self._encode(arrays)
         data = _message(turn, body)
         receivers = set(schedule.receivers(me, turn[0]))
-        token = data if len(receivers) == len(self.every) else _message(turn, b"")
+        there = receivers - self._elsewhere(turn) if push else receivers
+        token = data if len(there) == len(self.every) else _message(turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
                 link.begin(turn)
-                link.post(data if link.neighbour in receivers else token)
-        sent_to = [j for j in receivers if self._may_use(self.links.links[j], turn)]
+                link.post(data if link.neighbour in there else token)
+        sent_to = [j for j in there if self._may_use(self.links.links[j], turn)]
         own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
         return Sent(turn, arrays, own, row, receivers, sent_to, push)
 
@@ -218,6 +219,16 @@ class Neighbourhood(Company):
     def _may_use(self, link: Link, turn: Turn) -> bool:
         """Whether a neighbour may use what it is sent in this turn."""
         return link.open and turn[0] >= link.starts
+
+    def _elsewhere(self, turn: Turn) -> set[int]:
+        """Return the neighbours that are late, or beyond this turn already.
+
+        They get no share: of what it gives to who does not take it, nothing is left to a peer
+        after some hundred rounds, long before they are heard of again.
+        """
+        if self.setup.on_missing != "settle":
+            return set()
+        return {link.neighbour for link in self.every if link.late or link.beyond(turn)}
 
     def _share(self, neighbour: int, turn: Turn) -> float:
         """Return the neighbour's share of what this peer pushes."""
