@@ -65,14 +65,14 @@ class Link:
     passes: dict[int, int] = field(default_factory=dict)  # by request: rounds that lacked it
     unusable: Turn = BEFORE  # the last exchange whose message was here, but wrong
     spoilt: int = 0  # messages in a row whose numbers were not finite
-    excused: Turn = BEFORE  # messages before this were dropped here, or went with a connection
+    excused: Turn = BEFORE  # before this, messages were dropped here or whole rounds never sent
     late: bool = False  # it was not there in time, and has said nothing since
     usual: float = 0.0  # seconds that we waited for it lately
     heard_s: float = float("-inf")  # when a message of it was last in time
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
-    source: Session | None = None  # what the last message came over
+    latest: Turn = BEFORE  # the last message that came
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
     held: list[wire.Data] = field(default_factory=list)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -96,7 +96,7 @@ class Link:
         if self.farewell is not None or self.state == "lost":
             return
         if isinstance(event, wire.Data) and event.request != STATE and self._early(event):
-            self.held.append(event)
+            self.held = [*self.held[1 - KEPT :], event]  # older ones are of no use any more
             return
         if isinstance(event, wire.Bye):
             self.farewell = event
@@ -243,8 +243,9 @@ class Link:
         if key <= self.reached or key in self.inbox:
             session.connection.release(data)
             return
-        if session is not self.source:
-            self.source, self.excused = session, max(self.excused, key)
+        if key[0] > self.latest[0] + 1:
+            self.excused = max(self.excused, key)
+        self.latest = max(self.latest, key)
         if len(self.inbox) >= KEPT and not self.strict:  # we are behind: what is old is missed
             self._drop(min(self.inbox))
             self.excused = max(self.excused, min([key, *self.inbox]))

@@ -27,6 +27,9 @@ WAITING, JOIN, START = 1, 2, 3
 TAKEN, SENT, LEAVING, MET, UNMET, ASKED, ANSWERED = 16, 17, 18, 19, 20, 21, 22
 
 
+MOST_WAITING = 1000  # frames that a neighbour may leave unread while it says more
+
+
 class Session:
     """A connection after both sides have said hello.
 
@@ -160,6 +163,8 @@ class Session:
                 if isinstance(event, wire.Eof):
                     return
                 self._handle(event)
+            if len(self.outbox) > MOST_WAITING:  # each question may be answered
+                raise RemoteProtocolError(f"{len(self.outbox)} frames wait: talks, does not read")
 
     def _handle(self, event: wire.Event) -> None:
         link = self.link

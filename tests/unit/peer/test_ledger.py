@@ -21,17 +21,18 @@ class Play:
 
     def __init__(
         self, name, *faults, missed="settle", graph="ring", rounds=120, spread=1.0, peer=None,
-        dtype="float64", **alg
+        dtype="float64", every=None, network=None, **alg
     ):  # fmt: skip
         self.events = []
         self.result = gossipml.simulate(
             experiment_from({
-                "seed": 1, "rounds": rounds, "evaluate_every": rounds, "baselines": False,
+                "seed": 1, "rounds": rounds, "evaluate_every": every or rounds, "baselines": False,
                 "topology": {"graph": graph, "peers": PEERS},
                 "data": {"source": "quadratics", "partition": "given", "test_fraction": 0.0},
                 "model": {"name": "quadratic", "dtype": dtype, "spread": spread},
                 "algorithm": {"name": name, "batch_size": "full", **alg},
-                "schedule": {"missed": missed}, "peer": peer or {"skip_after_s": 0.1},
+                "schedule": {"missed": missed}, "network": network or {},
+                "peer": peer or {"skip_after_s": 0.1},
                 "faults": list(faults),
             }),
             engine="virtual",
@@ -115,10 +116,10 @@ def test_a_straggler_many_rounds_behind_blames_nobody():
 
 def test_a_straggler_does_not_push_its_weight_away():
     """To neighbours that are hundreds of rounds ahead: a third of a third of … is no number."""
-    pause = {"kind": "pause", "peers": [2], "at_s": 0.5, "for_s": 2.0}
-    busy = {"kind": "delay", "at_s": 0.0, "delay_ms": 10.0}
-    options = {"graph": "exponential", "rounds": 350, "dtype": "float32"}
-    moved, play = drift("push-sum", pause, busy, **options)
+    pause = {"kind": "pause", "peers": [2], "at_s": 0.3, "for_s": 1.5}
+    options = {"graph": "complete", "rounds": 500, "dtype": "float32", "every": 20,
+               "network": {"latency_ms": 5.0}}  # fmt: skip
+    moved, play = drift("push-sum", pause, **options)
     assert moved < 1e-4
     assert not {"lost", "alone"} & play.kinds()
 

@@ -7,7 +7,7 @@ import trio
 
 from gossipml import wire
 from gossipml.peer.link import NEVER, Link
-from gossipml.peer.session import Session
+from gossipml.peer.session import MOST_WAITING, TAKEN, Session
 from gossipml.peer.setup import Timing
 
 DATA = wire.Data(round=0, request=0, body=b"x" * 8)
@@ -217,3 +217,38 @@ async def test_what_comes_while_an_edge_is_not_taken_up_is_not_mixed():
     link.deliver(wire.Data(round=5, request=0, body=b"y" * 8), session)
     assert link.take((3, 0)) is None
     assert bytes(link.take((5, 0))) == b"y" * 8
+
+
+async def test_a_neighbour_that_asks_and_does_not_read_costs_no_more_memory(autojump_clock):
+    class Asking(Meaning):
+        sending = wire.State.CLOSED  # so nobody is told why
+
+        def bytes_received(self, count):
+            return [wire.Heartbeat(0, TAKEN)] * count
+
+    class Deaf(Stream):
+        async def send(self, buffers):
+            await trio.sleep_forever()
+
+        async def receive_into(self, buffer):
+            await trio.lowlevel.checkpoint()
+            return len(buffer)
+
+    class Answering(Link):
+        def hear(self, said, session):
+            self.post(said)
+
+    link = Answering(0, "a")
+    session = session_of(link, Deaf())
+    session.connection = Asking()
+    link.attach(session)
+    assert "talks, does not read" in await session.run()
+    assert len(session.outbox) == MOST_WAITING + 1
+
+
+def test_what_waits_for_a_neighbour_to_come_to_a_round_does_not_pile_up():
+    link = Link(0, "a")
+    link.start_from(5, skip=True)
+    for round in range(5, 50):
+        link.post(wire.Data(round, 0, b"x"))
+    assert [data.round for data in link.held] == [48, 49]
