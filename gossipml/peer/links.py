@@ -341,7 +341,8 @@ class Links:
         link.refusal = link.turned_away = ""
         link.ahead, link.question = session.far > 0 and not self.begun, False
         same = link.incarnation == session.incarnation
-        if link.starts == NEVER and (session.far > 0 or same):  # who is new asks itself, when ready
+        # Who is new asks itself, when ready; but who is at round 0 need not be new.
+        if link.starts == NEVER and (session.far > 0 or same or self.round > 0):
             link.asking = wire.Heartbeat(round=self.round, request=JOIN)
         link.attach(session)
         self.met.unpark_all()

@@ -64,6 +64,14 @@ def test_rounds_that_send_before_they_compute_are_watched():
     assert verdict.promised["messages"] > 500
 
 
+@pytest.mark.parametrize("seed", [7067])
+def test_seeds_that_found_something_find_nothing_now(seed):
+    """7067: one that froze in round 0 and one started again, each waiting for the other to ask."""
+    case = draw(seed)
+    assert {"pause", "restart"} <= case.kinds
+    assert play(case).violations == ()
+
+
 @pytest.mark.parametrize("hash_seed", ["0", "random"])
 def test_the_same_trace_in_another_process(hash_seed):
     code = "from gossipml.testing.chaos import play; print(*(play(s).digest for s in (3, 8)))"
