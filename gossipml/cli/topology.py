@@ -205,6 +205,8 @@ def _open(graph: str, peers: int | None, seed: int, options: dict[str, Any]) -> 
         if options:
             raise ConfigError(f"--set: found {', '.join(options)}, but {graph} is a file")
         return topology
+    if taken := {"name", "peers", "seed"} & options.keys():
+        raise ConfigError(f"--set: found {min(taken)}, expected an option of the graph")
     if peers is None and not is_fixed(graph):
         peers = 16
     return make_topology(graph, peers, seed, **options)

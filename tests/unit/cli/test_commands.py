@@ -100,3 +100,10 @@ def test_help_names_every_command():
     text = call("--help").stdout
     for name in ("run", "simulate", "peer", "check", "plot", "partition", "topology"):
         assert name in text
+
+
+@pytest.mark.parametrize("option", ["peers=3", "seed=1", "name=star"])
+def test_what_has_an_option_of_its_own_is_no_option_of_a_graph(option, tmp_path):
+    result = call("topology", "make", "ring", "--set", option, "--out", tmp_path / "ring.json")
+    assert isinstance(result.exception, ConfigError)
+    assert f"--set: found {option.split('=')[0]}, expected" in str(result.exception)
