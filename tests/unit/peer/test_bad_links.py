@@ -565,3 +565,23 @@ def test_questions_and_answers_that_did_not_come_cost_the_connection():
     link.hear(wire.Heartbeat(7, ANSWERED), session)
     link.asked, link.answering = None, (3, ONE)
     assert link.doubt() == wire.Heartbeat(3, ANSWERED)
+
+
+def test_a_share_that_is_not_finite_is_taken_and_not_added():
+    link, session = edge()
+    for number in (1, 2):
+        link.deliver(poison(number), session)
+    assert (link.taken, link.total) == (2, None)
+    link.deliver(share(3), session)
+    assert link.total is not None
+    for number in (4, 5):
+        link.deliver(poison(number), session)
+    with pytest.raises(RemoteProtocolError, match="not finite, 3 in a row"):
+        link.deliver(poison(6), session)
+    assert link.taken == 6  # or it would come again over every connection
+    assert np.isfinite(link.take_total()).all()
+
+
+def poison(number):
+    body = np.full_like(ONE, np.nan).tobytes()
+    return wire.Data(number, 0, body, wire.body_checksum(body))
