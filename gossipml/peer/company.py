@@ -118,13 +118,16 @@ class Company:
         deadline = self._deadline()
         if not await self._hear(waiting, turn, deadline) and not self.stopping:
             # Somebody hangs. Who itself waits is not to blame, and will soon give up who is.
-            for link in waiting:
-                if link.take(turn) is None and not link.waits:
+            for link in self._missing(waiting, turn):
+                if not link.waits:
                     self.links.give_up(link, f"no progress for {limit:g} s")
             if not await self._hear(waiting, turn, deadline + limit) and not self.stopping:
-                for link in waiting:
-                    if link.take(turn) is None:
-                        self.links.give_up(link, f"waited with us for {limit:g} s")
+                for link in self._missing(waiting, turn):
+                    self.links.give_up(link, f"waited with us for {limit:g} s")
+
+    def _missing(self, waiting: list[Link], turn: Turn) -> list[Link]:
+        """Return those that still owe their message: who was taken up again meanwhile does not."""
+        return [link for link in waiting if link.take(turn) is None and turn[0] >= link.starts]
 
     async def _await_a_while(self, waiting: list[Link], turn: Turn) -> None:
         """Wait for each neighbour a little longer than it usually takes, then go on without.

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Turn = tuple[int, int]
 
 
+def nothing() -> None:
+    """Give nothing back."""
+
+
 @dataclass(eq=False)
 class Entry:
     """One exchange that this end is done with."""
@@ -31,13 +35,13 @@ class Entry:
     turn: Turn
     used: bool  # the neighbour's message was here in time
     undo: Callable[[], Array] | None  # what to add if ours was not; None once that is known
-    release: Callable[[], None]  # gives back what ``undo`` looks at
+    release: Callable[[], None] = nothing  # gives back what ``undo`` looks at
 
     def settled(self) -> None:
         """Need nothing of it any more."""
         self.undo = None
         self.release()
-        self.release = _nothing
+        self.release = nothing
 
 
 @dataclass(eq=False)
@@ -102,7 +106,7 @@ class Ledger:
             if entry.undo is not None:
                 change = entry.undo()
                 entry.release()
-                entry.undo, entry.release = lambda change=change: change, _nothing
+                entry.undo, entry.release = lambda change=change: change, nothing
 
     def forget(self) -> None:
         """Start a new page: what is not settled never will be."""
@@ -130,7 +134,3 @@ class Ledger:
         if entry.undo is not None:
             self.unknown += float(np.linalg.norm(entry.undo()))
             entry.settled()
-
-
-def _nothing() -> None:
-    pass

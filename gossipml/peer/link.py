@@ -16,7 +16,7 @@ import trio
 
 from gossipml import wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.ledger import Entry, Ledger
+from gossipml.peer.ledger import Entry, Ledger, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -293,7 +293,7 @@ class Link:
         there = self.inbox.pop(key, None)
         for past in [other for other in self.inbox if other < key]:
             self._drop(past)
-        release = _nothing if there is None else partial(self._release, *there)
+        release = nothing if there is None else partial(self._release, *there)
         entry = Entry(key, there is not None and key != self.unusable, undo, release)
         if undo is None:
             entry.settled()
@@ -317,7 +317,3 @@ class Link:
         """Wake whoever waits for this link to change."""
         for waiting in (self.changed, self.arrived, self.written):
             waiting.unpark_all()
-
-
-def _nothing() -> None:
-    pass

@@ -311,13 +311,16 @@ class Links:
         """Return why a neighbour cannot be mixed with, if so.
 
         One that was started again in mid-run is refused where the method remembers what
-        neighbours sent.
+        neighbours sent, and so is one that had not begun when it was given up.
         """
         mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
-        restarted = link.incarnation not in (None, theirs.incarnation)
-        if mismatch is None and restarted and link.reached > BEFORE and not self.setup.takes_anew:
+        if mismatch is not None or self.setup.takes_anew:
+            return mismatch
+        if link.incarnation not in (None, theirs.incarnation) and link.reached > BEFORE:
             return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
-        return mismatch
+        if self.setup.takes_back and self.begun and link.state == "lost" and theirs.round == 0:
+            return wire.Error.of("round", str(self.round), f"{theirs.round}, given up before it began")
+        return None
 
     def _again(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
