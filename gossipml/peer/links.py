@@ -319,7 +319,9 @@ class Links:
         if link.incarnation not in (None, theirs.incarnation) and link.reached > BEFORE:
             return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
         if self.setup.takes_back and self.begun and link.state == "lost" and theirs.round == 0:
-            return wire.Error.of("round", str(self.round), f"{theirs.round}, given up before it began")
+            return wire.Error.of(
+                "round", str(self.round), f"{theirs.round}, given up before it began"
+            )
         return None
 
     def _again(self, link: Link, incarnation: int) -> bool:

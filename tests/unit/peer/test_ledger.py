@@ -98,8 +98,9 @@ def test_who_is_gone_is_not_waited_for():
 def test_who_is_new_where_all_must_stay_is_refused_once():
     """Given up in round 0, before anything was mixed with it: it does not ask for ever."""
     again = {"kind": "restart", "peers": [0], "at_s": 0.0115, "for_s": 0.1}
-    play = Play("gradient-tracking", again, {"kind": "pause", "peers": [3], "at_s": 0.0, "for_s": 0.4},
-                lr=0.05, network={"latency_ms": 10.0}, peer={"skip_after_s": 5.0})  # fmt: skip
+    frozen = {"kind": "pause", "peers": [3], "at_s": 0.0, "for_s": 0.4}
+    play = Play("gradient-tracking", again, frozen, lr=0.05,
+                network={"latency_ms": 10.0}, peer={"skip_after_s": 5.0})  # fmt: skip
     assert {(e.peer, e.about) for e in play.events if e.kind == "refused"} >= {("1", "0")}
     assert sum(e.kind == "disconnected" and e.peer == "1" for e in play.events) < 5
 
