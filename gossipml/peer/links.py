@@ -310,19 +310,15 @@ class Links:
     def _mismatch(self, link: Link, theirs: wire.Hello) -> wire.Error | None:
         """Return why a neighbour cannot be mixed with, if so.
 
-        One that was started again in mid-run is refused where the method remembers what
-        neighbours sent, and so is one that had not begun when it was given up.
+        One that was started again in mid-run, or after it was given up, is refused where the
+        method remembers what neighbours sent.
         """
         mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
-        if mismatch is not None or self.setup.takes_anew:
-            return mismatch
-        if link.incarnation not in (None, theirs.incarnation) and link.reached > BEFORE:
+        restarted = link.incarnation not in (None, theirs.incarnation)
+        known = link.reached > BEFORE or (link.state == "lost" and self.begun)
+        if mismatch is None and restarted and known and not self.setup.takes_anew:
             return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
-        if self.setup.takes_back and self.begun and link.state == "lost" and theirs.round == 0:
-            return wire.Error.of(
-                "round", str(self.round), f"{theirs.round}, given up before it began"
-            )
-        return None
+        return mismatch
 
     def _again(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
