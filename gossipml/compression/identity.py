@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -30,15 +31,20 @@ class Identity(Compressor):
     def encode(self, arrays: Sequence[Array], into: memoryview) -> int:
         begin = 0
         for array in arrays:
-            little = array.dtype.newbyteorder("<")
             end = begin + array.nbytes
-            np.frombuffer(into[begin:end], little)[:] = array.reshape(-1)
+            np.frombuffer(into[begin:end], _little(array.dtype))[:] = array.reshape(-1)
             begin = end
         return begin
 
     def decode(self, body: memoryview, like: Sequence[Array]) -> Array:
         dtype = like[0].dtype
-        vector = np.frombuffer(body, dtype.newbyteorder("<"))
-        if vector.size != sum(array.size for array in like):
-            raise ValueError(f"{vector.size} numbers, expected {sum(array.size for array in like)}")
-        return vector.astype(dtype, copy=False)
+        vector = np.frombuffer(body, _little(dtype))
+        size = like[0].size if len(like) == 1 else sum(array.size for array in like)
+        if vector.size != size:
+            raise ValueError(f"{vector.size} numbers, expected {size}")
+        return vector if vector.dtype is dtype else vector.astype(dtype, copy=False)
+
+
+def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of the same numbers with their bytes in the order of the wire."""
+    return dtype if sys.byteorder == "little" and dtype.isnative else dtype.newbyteorder("<")

@@ -211,6 +211,18 @@ class TlsStream:
         await self._stream.yield_sometimes(count)
         return count
 
+    def receive_now(self, buffer: memoryview) -> int | None:
+        count = self._take(buffer)
+        if count is None:
+            came = self._stream.receive_now(self._room)
+            if came is not None:
+                self._feed(came)
+                count = self._take(buffer)
+        return count
+
+    async def readable(self) -> None:
+        await self._stream.readable()
+
     def _take(self, buffer: memoryview) -> int | None:
         """Write what has come to the buffer; None if nothing has, 0 after their goodbye."""
         if self._closed:
@@ -249,9 +261,12 @@ class TlsStream:
         return count
 
     async def _receive(self) -> None:
+        self._feed(await self._stream.receive_into(self._room))
+
+    def _feed(self, count: int) -> None:
+        """Have so many bytes of the room decrypted; 0 is the end."""
         if self._outgoing.pending > ANSWERS:  # they go out with what is sent next
             raise OSError("asks for new keys all the time")
-        count = await self._stream.receive_into(self._room)
         if count:
             self._incoming.write(self._room[:count])
         else:

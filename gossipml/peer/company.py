@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gossipml.peer.links import Links
     from gossipml.peer.setup import PeerSetup
 
+SMALL = 64 * 2**10  # bytes of a message that may wait in a socket until the round reads it
+SOON_S = 0.02  # a neighbour that takes longer costs a task switch more
 MOST_PASSES = 50  # rounds in a row in which a neighbour leaves out a message
 _USUAL = 2.0  # a neighbour may take so many times longer than it did lately …
 _FORGETTING = 0.95  # … where the longest counts, and so much less at each exchange
@@ -35,15 +37,13 @@ class Company:
 
     def __init__(self, setup: PeerSetup, links: Links) -> None:
         self.setup, self.links = setup, links
+        self.every = list(links.links.values())
+        """The links to all neighbours, in ascending peer order."""
+        self._small = setup.max_message <= SMALL
         self.stopping = False
         self._patience = trio.CancelScope()
         self._before = trio.CancelScope()
         self._alone = 0
-
-    @property
-    def every(self) -> list[Link]:
-        """The links to all neighbours, in ascending peer order."""
-        return list(self.links.links.values())
 
     def hurry(self) -> None:
         """Wait for neighbours no longer than ``stop_grace_s`` from now on, and for nobody new."""
@@ -59,6 +59,11 @@ class Company:
             self._before.cancel()
         return self._before
 
+    def pause(self) -> None:
+        """Let neighbours be heard while this peer does something else than play rounds."""
+        for link in self.every:
+            link.give_back()
+
     async def gather(self, turn: Turn) -> None:
         """Wait until every neighbour's message of this turn is here or will not come.
 
@@ -70,13 +75,15 @@ class Company:
         waiting = [
             link
             for link in self.every
-            if link.take(turn) is None and link.open and turn[0] >= link.starts
+            if not link.look(turn) and link.open and turn[0] >= link.starts
         ]
         if not waiting:
             await trio.lowlevel.checkpoint()
             await self._await_return()
         else:
             self.links.waiting = True
+            for link in waiting:
+                link.reads = self._small
             if self.setup.timing.skip_after_s is None:
                 await self._await_all(waiting, turn)
             else:
@@ -105,6 +112,7 @@ class Company:
 
     async def await_accounts(self) -> None:
         """Wait until every neighbour has said which of our messages it used."""
+        self.pause()
         deadline = trio.current_time() + self.setup.timing.reconnect_timeout_s
         self._patience = trio.CancelScope(deadline=deadline)
         with self._patience:
@@ -127,7 +135,7 @@ class Company:
 
     def _missing(self, waiting: list[Link], turn: Turn) -> list[Link]:
         """Return those that still owe their message: who was taken up again meanwhile does not."""
-        return [link for link in waiting if link.take(turn) is None and turn[0] >= link.starts]
+        return [link for link in waiting if not link.here(turn) and turn[0] >= link.starts]
 
     async def _await_a_while(self, waiting: list[Link], turn: Turn) -> None:
         """Wait for each neighbour a little longer than it usually takes, then go on without.
@@ -140,7 +148,7 @@ class Company:
             limit = max(timing.skip_after_s, _USUAL * link.usual) * self.links.stretch
             if link.session is None and math.isfinite(link.deadline) and link.due <= (0, 0):
                 limit = max(limit, link.deadline - begin)  # it has not begun
-            if link.late and any(other.take(turn) is not None for other in self.every):
+            if link.late and any(other.here(turn) for other in self.every):
                 limit = 0.0
             if self.stopping:
                 limit = min(limit, timing.stop_grace_s)
@@ -162,6 +170,7 @@ class Company:
         returning = self._returning()
         if not returning or len(returning) < sum(link.open for link in self.every):
             return
+        self.pause()
         limit = self.setup.timing.reconnect_timeout_s
         self._patience = trio.CancelScope(deadline=trio.current_time() + limit)
         with self._patience:
@@ -175,14 +184,28 @@ class Company:
         return [link for link in self.every if link.open and link.starts == NEVER]
 
     async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
-        """Wait for messages until the deadline; return whether all are here, or will not come."""
+        """Wait for messages until the deadline; return whether all are here, or will not come.
+
+        One after the other, and who is waited for later may break off meanwhile: so before long
+        all are read again as they come.
+        """
+        soon = trio.current_time() + SOON_S
+        if self._small and soon < deadline:
+            if await self._listen(waiting, turn, soon):
+                return True
+            self.pause()
+            if self.stopping:
+                deadline = min(deadline, trio.current_time() + self.setup.timing.stop_grace_s)
+        return await self._listen(waiting, turn, deadline)
+
+    async def _listen(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
         self._patience = trio.CancelScope(deadline=deadline)
         with self._patience:
             for link in waiting:
-                while link.take(turn) is None and link.open and not link.passed(turn):
+                while not link.look(turn) and link.open and not link.passed(turn):
                     if turn[0] < link.starts:  # it was started again
                         break
-                    await link.arrived.park()
+                    await link.listen()
         return not self._patience.cancelled_caught
 
     def _deadline(self) -> float:
@@ -196,7 +219,7 @@ class Company:
     def _check(self, turn: Turn) -> None:
         """End a peer that nobody talks to, unless it was told that this is fine."""
         every = self.every
-        if not every or self.stopping or any(link.take(turn) is not None for link in every):
+        if not every or self.stopping or any(link.here(turn) for link in every):
             self._alone = 0
             return
         if any(link.open and turn[0] < link.starts for link in every):

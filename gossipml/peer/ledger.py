@@ -8,6 +8,7 @@ both ends or at none, as if the edge had been left out of that round's matrix.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def nothing() -> None:
     """Give nothing back."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """One exchange that this end is done with."""
 
@@ -60,7 +61,9 @@ class Ledger:
     requests: int = 1
     owed: dict[int, Array] = field(default_factory=dict)  # by request: to add to the next answer
     unknown: float = 0.0  # norm of what may have been used at this end only, and nobody can say
-    _entries: list[Entry] = field(default_factory=list)  # the last of them, oldest first
+    _entries: deque[Entry] = field(default_factory=deque)  # the last of them, oldest first
+    _lacking: list[Turn] = field(default_factory=list)  # those of them that were not used here
+    _open: list[Entry] = field(default_factory=list)  # of which we do not know the other end
 
     def close(self, entry: Entry) -> None:
         """Take note of an exchange that this end is done with."""
@@ -68,15 +71,24 @@ class Ledger:
             entry.settled()
             return
         self._entries.append(entry)
+        if entry.undo is not None:
+            self._open.append(entry)
+        if not entry.used:
+            self._lacking.append(entry.turn)
         if len(self._entries) > REACH:
-            self._give_up(self._entries.pop(0))
+            oldest = self._entries.popleft()
+            if oldest.undo is not None:
+                self._give_up(oldest)
+                self._open.remove(oldest)
+            if not oldest.used:
+                self._lacking.remove(oldest.turn)
 
     def missed(self, turn: Turn) -> int:
         """Return what a message of this exchange says of those before it, as bits."""
         bits = 0
-        for entry in self._entries:
-            distance = self.distance(entry.turn, turn)
-            if not entry.used and 0 < distance <= REACH:
+        for lacking in self._lacking:
+            distance = self.distance(lacking, turn)
+            if 0 < distance <= REACH:
                 bits |= 1 << (distance - 1)
         return bits
 
@@ -85,9 +97,8 @@ class Ledger:
 
         ``ended``: it has used nothing of this exchange and later ones.
         """
-        for entry in self._entries:
-            if entry.undo is None:
-                continue
+        heard, self._open = self._open, []
+        for entry in heard:
             distance = self.distance(entry.turn, turn)
             if distance > REACH:
                 self._give_up(entry)
@@ -95,6 +106,8 @@ class Ledger:
                 self._take_back(entry)
             elif distance > 0:
                 entry.settled()
+            else:
+                self._open.append(entry)
 
     def take(self, request: int) -> Array | None:
         """Return what to add to the answer of a request, and forget it."""
@@ -102,17 +115,18 @@ class Ledger:
 
     def copy_out(self) -> None:
         """Hold no buffers of a connection that may never come back."""
-        for entry in self._entries:
-            if entry.undo is not None:
-                change = entry.undo()
-                entry.release()
-                entry.undo, entry.release = lambda change=change: change, nothing
+        for entry in self._open:
+            assert entry.undo is not None
+            change = entry.undo()
+            entry.release()
+            entry.undo, entry.release = lambda change=change: change, nothing
 
     def forget(self) -> None:
         """Start a new page: what is not settled never will be."""
-        for entry in self._entries:
+        for entry in self._open:
             self._give_up(entry)
-        self._entries.clear()
+        for entries in (self._entries, self._open, self._lacking):
+            entries.clear()
 
     def after(self, turn: Turn) -> Turn:
         """Return the exchange after this one."""

@@ -8,11 +8,12 @@ nothing, as long as it comes back in time.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import trio
+from msgspec import structs
 
 from gossipml import wire
 from gossipml.errors import RemoteProtocolError
@@ -69,6 +70,7 @@ class Link:
     late: bool = False  # it was not there in time, and has said nothing since
     usual: float = 0.0  # seconds that we waited for it lately
     heard_s: float = float("-inf")  # when a message of it was last in time
+    reads: bool = False  # itself, rather than have its session pass on what comes
     bytes_sent: int = 0
     bytes_received: int = 0
     payload_bytes_sent: int = 0
@@ -102,7 +104,7 @@ class Link:
             self.farewell = event
         elif isinstance(event, wire.Data):
             missed = self.ledger.missed((event.round, event.request)) if self._counts(event) else 0
-            event = replace(event, missed=missed) if missed else event
+            event = structs.replace(event, missed=missed) if missed else event
             self.sent.append(event)
         if self.session is not None:
             self.session.post(event)
@@ -113,7 +115,7 @@ class Link:
     def begin(self, turn: Turn) -> None:
         """Go on to an exchange: all before it are over, and what was said of them is heard."""
         self.due = turn
-        for key in sorted(self.inbox):
+        for key in sorted(self.inbox):  # one at most, nearly always
             if key <= turn:
                 self.ledger.hear(key, self.inbox[key][0].missed)
             if key < turn:
@@ -255,18 +257,44 @@ class Link:
                 "one exchange ahead"
             )
         self.inbox[key] = (data, session)
-        self.arrived.unpark_all()
-        held, self.held = self.held, []
-        for event in held:
-            self.post(event)
+        if self.arrived:
+            self.arrived.unpark_all()
+        if self.held:
+            held, self.held = self.held, []
+            for event in held:
+                self.post(event)
+
+    def here(self, key: Turn) -> bool:
+        """Whether the message of a turn is here.
+
+        Not before ``starts``: the neighbour hears nothing of us then, so we use nothing of it.
+        """
+        return key in self.inbox and key[0] >= self.starts
+
+    def look(self, key: Turn) -> bool:
+        """Read what has come, where this link reads itself; return whether a message is here."""
+        while not self.here(key):
+            session = self.session
+            if session is None or not session.lent or not session.receive_now():
+                return False
+        return True
+
+    async def listen(self) -> None:
+        """Wait until something comes, or changes."""
+        if self.session is not None and self.session.lent:
+            await self.session.receive()
+        else:
+            await self.arrived.park()
+
+    def give_back(self) -> None:
+        """Let the session read again: nobody waits for a message now."""
+        self.reads = False
+        if self.session is not None:
+            self.session.give_back()
 
     def take(self, key: Turn) -> memoryview | None:
-        """Return the message of a turn if it is here; ``used`` gives its slot back.
-
-        None before ``starts``: the neighbour hears nothing of us then, so we use nothing of it.
-        """
-        found = self.inbox.get(key) if key[0] >= self.starts else None
-        return None if found is None else memoryview(found[0].body)
+        """Return the message of a turn if it is here; ``used`` gives its slot back."""
+        return memoryview(self.inbox[key][0].body) if self.here(key) else None
 
     def has(self, data: wire.Data) -> bool:
         """Whether the neighbour has our message: it went on to a later turn, so it must."""
@@ -291,8 +319,9 @@ class Link:
         """
         self.reached = key
         there = self.inbox.pop(key, None)
-        for past in [other for other in self.inbox if other < key]:
-            self._drop(past)
+        if self.inbox:
+            for past in [other for other in self.inbox if other < key]:
+                self._drop(past)
         release = nothing if there is None else partial(self._release, *there)
         entry = Entry(key, there is not None and key != self.unusable, undo, release)
         if undo is None:
@@ -304,7 +333,8 @@ class Link:
 
     def _release(self, data: wire.Data, session: Session) -> None:
         session.connection.release(data)
-        self.room.unpark_all()
+        if self.room:
+            self.room.unpark_all()
 
     def hear(self, said: wire.Heartbeat, session: Session) -> None:
         """Take in what the neighbour says of edges at the peers' own pace."""

@@ -76,6 +76,7 @@ class Neighbourhood(Company):
         self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
         self.begun: Begin | None = None  # by the round, which must wait for its answer next
         self._sent: Sent | None = None  # then
+        self._last_row: tuple[Row, dict[int, float]] | None = None
 
     @property
     def go_on(self) -> Callable[..., Request | Begin | None]:
@@ -143,7 +144,7 @@ class Neighbourhood(Company):
             shares = {j: self._share(j, turn) for j in sent_to}
             self._settle(turn, {j: _share_back(own, share) for j, share in shares.items()})
         else:
-            weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
+            weights = self._weights(row)
             both = {j: vector for j, vector in received.items() if j in receivers and j in weights}
             self._settle(turn, {j: _apart(own, x, weights[j]) for j, x in both.items()})
         mixed = await self._corrected(turn, mixed)
@@ -168,7 +169,7 @@ class Neighbourhood(Company):
         received = self._received(turn, (like,))
         theirs = np.zeros_like(edges)
         weights = np.zeros((len(every), 1), edges.dtype)
-        mixing = dict(zip(row.peers, row.weights.tolist(), strict=True))
+        mixing = self._weights(row)
         for k, link in enumerate(every):
             if link.neighbour in received:
                 theirs[k] = received[link.neighbour]
@@ -187,7 +188,7 @@ class Neighbourhood(Company):
         shares of its own, is what they were not sent.
         """
         me = self.setup.index
-        weights = dict(zip(row.peers, row.weights.tolist(), strict=True))
+        weights = dict(self._weights(row))
         returned = 0.0  # summed in this order and no other: the wire's page promises the bits
         for j in row.peers:
             if j != me and j not in received:
@@ -202,6 +203,12 @@ class Neighbourhood(Company):
             product = self._products.take().view(own.dtype)
             return weighted_sum(factors, vectors, out=out, product=product)
         return self.setup.aggregator.combine(here.index(me), factors, vectors)
+
+    def _weights(self, row: Row) -> dict[int, float]:
+        """Return the weights of a row by peer."""
+        if self._last_row is None or self._last_row[0] is not row:  # many schedules have but one
+            self._last_row = row, dict(zip(row.peers, row.weights.tolist(), strict=True))
+        return self._last_row[1]
 
     @property
     def _plain(self) -> bool:
@@ -228,6 +235,8 @@ class Neighbourhood(Company):
         """
         if self.setup.on_missing != "settle":
             return set()
+        for link in self.every:
+            link.look(turn)
         return {link.neighbour for link in self.every if link.late or link.beyond(turn)}
 
     def _share(self, neighbour: int, turn: Turn) -> float:
@@ -263,6 +272,8 @@ class Neighbourhood(Company):
             for link in self.every:
                 link.settle()
         for link in self.every:
+            if not link.ledger.owed:
+                continue
             for request in sorted(link.ledger.owed) if last else (turn[1],):
                 change = link.ledger.take(request)
                 if change is not None:

@@ -55,6 +55,17 @@ class ByteStream(Protocol):
         """Wait for bytes, write them to ``buffer`` and return how many; 0 is the end."""
         ...
 
+    def receive_now(self, buffer: memoryview) -> int | None:
+        """Write what has come to ``buffer`` without waiting; None if nothing has, 0 at the end.
+
+        Not to be called while ``receive_into`` is under way.
+        """
+        ...
+
+    async def readable(self) -> None:
+        """Wait until there may be something for ``receive_now``."""
+        ...
+
     async def end(self) -> None:
         """Say that nothing more will be sent; what was sent is still delivered."""
         ...

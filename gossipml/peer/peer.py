@@ -123,6 +123,7 @@ class Peer:
                 rounds = await self._play(links, neighbourhood)
             if isinstance(neighbourhood, Shares) and self.stopping and self.setup.takes_anew:
                 await neighbourhood.leave(self.state)
+            neighbourhood.pause()
             await self._part(links)
             nursery.cancel_scope.cancel()
         if isinstance(neighbourhood, Shares):
@@ -160,8 +161,10 @@ class Peer:
             if not await self._round(neighbourhood, t):
                 await trio.lowlevel.checkpoint()  # a round that asks for nothing lets links live
             if (t + 1) % setup.evaluate_every == 0 or t + 1 == setup.rounds:
+                neighbourhood.pause()
                 await self._evaluate(links, t + 1)
             if setup.checkpoint_every and (t + 1) % setup.checkpoint_every == 0:
+                neighbourhood.pause()
                 await self._keep(links, t + 1, clean=not neighbourhood.missed)
         links.round = setup.rounds
         links.tell("finished", detail=f"after {setup.rounds} rounds")

@@ -83,9 +83,14 @@ class Session:
         self.written = False  # our goodbye is out, so nothing more will be sent
         self._scope = trio.CancelScope()
         self._writing = trio.CancelScope()
+        self._ended = False  # the neighbour's stream
         self._has_asked = False  # the neighbour, to be counted on
         self.writing: wire.Event | None = None  # what has gone out in part
         self._rest: Sequence[bytes | memoryview] = ()  # of a message begun by ``post``
+        self.lent = False  # to whoever waits for its messages, who reads them itself
+        self._awaited = False  # by them
+        self._returned = trio.lowlevel.ParkingLot()
+        self._failure: Exception | None = None  # met by who it was lent to
 
     async def run(self) -> str:
         """Serve the connection until it ends; return why it did."""
@@ -146,30 +151,84 @@ class Session:
                     await self.stream.send(self.connection.send(wire.Error.about(error)))
             raise
 
+    # --- reading ---------------------------------------------------------------------
+
+    # A message that its reader passes on costs a task switch more than one that is read by who
+    # waits for it. So the round reads small ones itself, once this task has met it waiting.
+
+    async def receive(self) -> None:
+        """Take in what comes next, as whom this connection was lent to."""
+        if not self.receive_now() and self.lent:
+            self._awaited = True
+            try:
+                await self.stream.readable()
+            except OSError as error:
+                self._give_back(error)
+            finally:
+                self._awaited = False
+
+    def receive_now(self) -> bool:
+        """Take in what has come, as whom this connection was lent to; return whether any had."""
+        try:
+            buffer = self.connection.receive_buffer()
+            count = self.stream.receive_now(buffer) if buffer else 0
+            if count is None:
+                return False
+            if count:
+                self._take_in(count)
+                return True
+            self._give_back(None)  # at the end, and when no slot is free
+        except (OSError, ProtocolError) as error:
+            self._give_back(error)
+        return False
+
+    def give_back(self) -> None:
+        """Be lent no more: this task reads again."""
+        if self.lent:
+            self._give_back(None)
+
+    def _give_back(self, error: Exception | None) -> None:
+        self.lent, self._failure = False, error
+        self._returned.unpark_all()
+
+    def _take_in(self, count: int) -> None:
+        self.heard = trio.current_time()
+        self.link.bytes_received += count
+        for event in self.connection.bytes_received(count):
+            self._handle(event)
+        if len(self.outbox) > MOST_WAITING:  # each question may be answered
+            raise RemoteProtocolError(f"{len(self.outbox)} frames wait: talks, does not read")
+
     async def _receive(self) -> None:
         connection, stream, link = self.connection, self.stream, self.link
-        while True:
+        while not self._ended:
             buffer = connection.receive_buffer()
-            if not buffer:
+            if connection.paused:
                 self.paused = True
                 await link.room.park()
                 self.paused = False
                 self.heard = trio.current_time()
                 continue
-            count = await stream.receive_into(buffer)
-            self.heard = trio.current_time()
-            link.bytes_received += count
-            for event in connection.bytes_received(count):
-                if isinstance(event, wire.Eof):
-                    return
-                self._handle(event)
-            if len(self.outbox) > MOST_WAITING:  # each question may be answered
-                raise RemoteProtocolError(f"{len(self.outbox)} frames wait: talks, does not read")
+            if buffer:
+                self._take_in(await stream.receive_into(buffer))
+            else:
+                for event in connection.next_events():
+                    self._handle(event)
+            if link.reads and not self._ended:
+                self.lent = True
+                link.arrived.unpark_all()
+                await self._returned.park()
+                if self._failure is not None:
+                    raise self._failure
 
     def _handle(self, event: wire.Event) -> None:
         link = self.link
+        if type(event) is wire.Data and event.request != STATE:  # nearly all are
+            link.waits = False
+            link.deliver(event, self)
+            return
         match event:
-            case wire.Data() if event.request == STATE:
+            case wire.Data():
                 link.offer = event.round, bytes(event.body)
                 self.connection.release(event)
                 link.announce()
@@ -184,9 +243,6 @@ class Session:
                 link.hear_used(event)
             case wire.Heartbeat() if event.request >= TAKEN:
                 link.hear(event, self)
-            case wire.Data():
-                link.waits = False
-                link.deliver(event, self)
             case wire.Heartbeat():
                 link.waits = event.request == WAITING
             case wire.Bye():
@@ -194,6 +250,8 @@ class Session:
                 link.post(wire.Bye(reason=event.reason, round=self.here().round))
                 if event.reason != "finished":
                     self.left(event.reason)
+            case wire.Eof():
+                self._ended = True
             case wire.Error():
                 raise OSError(f"the neighbour gave up: {event.message}")
             case _:
@@ -241,6 +299,8 @@ class Session:
             now = trio.current_time()
             asleep = now - due
             stretch = self.lagged(asleep)
+            while self.lent and not self._awaited and self.receive_now():
+                pass  # whoever it was lent to is busy
             if asleep > timing.heartbeat_s:  # accuse nobody of our own silence
                 least = now + timing.heartbeat_s - timing.dead_after_s  # until what came is read
                 self.heard = max(self.heard + asleep, least)

@@ -97,7 +97,7 @@ class Victim:
         except RemoteProtocolError:
             return False
         finally:
-            assert self.allocated <= SLOTS * MAX_BODY
+            assert self.allocated <= SLOTS * (HEADER_SIZE + MAX_BODY)
         return True
 
     def _take(self, event: Event) -> None:

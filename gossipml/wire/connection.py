@@ -47,6 +47,9 @@ class Connection:
     place, nothing is copied) or through :meth:`receive_data` (any chunks). Events go out
     through :meth:`send`, which returns buffers for a vectored write.
 
+    After two tensors of one length the next frame is taken to be another: header and body are
+    read at once. Where that was wrong, the bytes read are heard again as a chunk would be.
+
     Received bytes end in events or in a :class:`~gossipml.errors.RemoteProtocolError`; any
     other exception is a bug in this package, or a :class:`~gossipml.errors.LocalProtocolError`
     that names one on this side. After an error the connection is dead: everything raises the
@@ -54,7 +57,8 @@ class Connection:
     :class:`~gossipml.wire.Error` to say why.
 
     A connection holds at most 32 + 4096 bytes, plus ``slots`` tensors of ``max_body`` bytes
-    once both sides have accepted each other and the other side has sent a tensor.
+    and their headers once both sides have accepted each other and the other side has sent a
+    tensor, plus one more while bytes that were read too far wait for a slot.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ class Connection:
         frames have checksums always.
     allocate
         Makes a writable buffer of so many bytes; called at most ``slots`` times, always
-        with ``max_body``.
+        with ``32 + max_body``: a tensor lands with its header before it.
 
     Raises
     ------
@@ -91,7 +95,7 @@ class Connection:
         self._receiving = State.IDLE
         self._accepted = False
         self._failure: ProtocolError | None = None
-        self._slots = Slots(slots, max_body, allocate)
+        self._slots = Slots(slots, HEADER_SIZE + max_body, allocate)
         self._header_room = memoryview(bytearray(HEADER_SIZE))
         self._control_room = memoryview(bytearray(limits.MAX_CONTROL))
         self._kept = _NO_ROOM  # what receive_data could not pass on yet
@@ -101,6 +105,7 @@ class Connection:
         self._room: memoryview | None = self._header_room  # None: waits for a slot
         self._filled = 0
         self._crc = 0
+        self._lengths = (0, 0)  # of the last tensors
 
     @property
     def sending(self) -> State:
@@ -129,10 +134,15 @@ class Connection:
 
         Any number of bytes up to its length may be written there, and then told to
         :meth:`bytes_received`. Do not read into an empty buffer: the 0 bytes that such a
-        read returns are not the end of the stream.
+        read returns are not the end of the stream. When it is empty no longer, ask
+        :meth:`next_events` first: bytes that were read too far may wait.
         """
         self._check_alive()
-        return _NO_ROOM if self._room is None else self._room[self._filled :]
+        if self._room is None or self._kept:
+            return _NO_ROOM
+        if self._room is self._header_room and not self._filled and self._guess():
+            return self._room
+        return self._room[self._filled :]
 
     def bytes_received(self, nbytes: int) -> list[Event]:
         """Take ``nbytes`` bytes from the receive buffer; 0 means the end of the stream.
@@ -140,7 +150,7 @@ class Connection:
         Returns
         -------
         list of Event
-            None, or the one whose last byte has come.
+            None, or the one whose last byte has come; more where another frame had been expected.
 
         Raises
         ------
@@ -155,7 +165,11 @@ class Connection:
             size = len(room) - self._filled if room is not None else "no bytes: paused"
             self._fail(LocalProtocolError(f"{nbytes} bytes received into a buffer of {size}"))
         try:
-            return self._take(room, nbytes) if nbytes else self._take_eof(room)
+            if not nbytes:
+                return self._take_eof(room)
+            if self._slot is not None and self._header is None:
+                return self._take_guessed(room, self._slot, nbytes)
+            return self._take(room, nbytes)
         except ProtocolError as error:
             self._fail(error)
 
@@ -184,6 +198,8 @@ class Connection:
         chunk = flat(data)
         if not chunk:
             return self.bytes_received(0)
+        if self._slot is not None and self._header is None:
+            chunk = memoryview(self._take_back(self._slot) + chunk)
         self._kept = chunk
         return self.next_events()
 
@@ -197,15 +213,15 @@ class Connection:
         """
         self._check_alive()
         events: list[Event] = []
-        rest = self._kept
-        while rest and (room := self.receive_buffer()):
+        rest, self._kept = self._kept, _NO_ROOM
+        while rest and self._room is not None:
+            room = self._room[self._filled :]
             size = min(len(room), len(rest))
             room[:size] = rest[:size]
             rest = rest[size:]
             try:
                 events += self.bytes_received(size)
             except ProtocolError:
-                self._kept = _NO_ROOM
                 if not events:
                     raise
                 return events  # they were good; the next call raises
@@ -237,7 +253,7 @@ class Connection:
         LocalProtocolError
             If the event holds no slot of this connection.
         """
-        if not flat(event.body):
+        if not memoryview(event.body).nbytes:
             return
         try:
             self._slots.release(event)
@@ -257,28 +273,85 @@ class Connection:
             return []
         return self._header_complete() if self._header is None else [self._complete(self._header)]
 
+    # --- guessing ---------------------------------------------------------------------
+
+    def _guess(self) -> bool:
+        """Make room for a whole tensor, if the last ones say how long the next will be."""
+        length, before = self._lengths
+        if length != before or not length or not self._slots.free:
+            return False
+        if self._receiving is not State.OPEN:
+            return False
+        self._slot = self._slots.take()
+        assert self._slot is not None
+        self._room = self._slot[: HEADER_SIZE + length]
+        return True
+
+    def _take_guessed(self, room: memoryview, slot: memoryview, nbytes: int) -> list[Event]:
+        """Take bytes into the room that was guessed to be right, until the header says so."""
+        filled = self._filled + nbytes
+        if filled == nbytes == len(room) and (event := self._whole(room, slot)) is not None:
+            return [event]
+        if filled < HEADER_SIZE:
+            self._filled = filled
+            return []
+        header = unpack_header(room)
+        if header.kind is not Kind.DATA or header.length != len(room) - HEADER_SIZE:
+            self._filled = filled
+            self._kept = memoryview(self._take_back(slot))
+            return self.next_events()
+        self._check(header)
+        self._header = header
+        self._room, self._filled = room[HEADER_SIZE:], 0
+        body = filled - HEADER_SIZE
+        return self._take(self._room, body) if body else []
+
+    def _whole(self, room: memoryview, slot: memoryview) -> Data | None:
+        """Return the tensor that came at once, as most do; None if it is something else."""
+        header = unpack_header(room)
+        body = room[HEADER_SIZE:]
+        if header.kind is not Kind.DATA or header.length != len(body):
+            return None
+        self._check(header)
+        if header.crc is not None and crc32(body) != header.crc:
+            raise DamagedError("DATA body checksum does not match")
+        event = Data(header.round, header.request, body.toreadonly(), header.crc, header.missed)
+        self._slots.hold(event, slot)
+        self._next_frame()
+        return event
+
+    def _take_back(self, slot: memoryview) -> bytes:
+        """Return what came into a slot that was not meant for it, and be before the frame again."""
+        assert self._room is not None
+        came = bytes(self._room[: self._filled])
+        self._slots.give_back(slot)
+        self._next_frame()
+        return came
+
     def _take_eof(self, room: memoryview) -> list[Event]:
         if self._header is not None or self._filled:
             what = "header" if self._header is None else f"body of a {self._header.kind.name}"
-            got = f"{self._filled} of {len(room)} bytes of its {what}"
+            size = HEADER_SIZE if self._header is None else len(room)
+            got = f"{self._filled} of {size} bytes of its {what}"
             raise RemoteProtocolError(f"connection closed in the middle of a frame: {got}")
         self._receiving = State.CLOSED
         return [Eof()]
 
     def _header_complete(self) -> list[Event]:
         header = unpack_header(self._header_room)
-        both = self._accepted and self._sending is not State.IDLE
-        if reason := why_not(self._receiving, header.kind, both_hellos=both):
-            raise RemoteProtocolError(reason)
-        self._check_header(header)
+        self._check(header)
         self._header, self._filled = header, 0
         if not header.length:
             return [self._complete(header)]
         self._room = self._find_room(header)
         return []
 
-    def _check_header(self, header: Header) -> None:
+    def _check(self, header: Header) -> None:
+        """Refuse a frame that may not come now, or not like this."""
         kind, length = header.kind, header.length
+        both = self._accepted and self._sending is not State.IDLE
+        if (reason := why_not(self._receiving, kind, both_hellos=both)) is not None:
+            raise RemoteProtocolError(reason)
         limit = self._max_body if kind is Kind.DATA else _CONTROL_LIMITS[kind]
         if length > limit:
             raise RemoteProtocolError(f"{kind.name} body of {length} bytes: at most {limit}")
@@ -293,7 +366,7 @@ class Connection:
         if header.kind is not Kind.DATA:
             return self._control_room[: header.length]
         self._slot = self._slots.take()
-        return None if self._slot is None else self._slot[: header.length]
+        return None if self._slot is None else self._slot[HEADER_SIZE:][: header.length]
 
     def _complete(self, header: Header) -> Event:
         if header.crc is not None and header.crc != self._crc:
@@ -321,7 +394,8 @@ class Connection:
     def _data_event(self, header: Header) -> Data:
         if self._slot is None:
             return Data(header.round, header.request, b"", header.crc, header.missed)
-        body = self._slot[: header.length].toreadonly()
+        self._lengths = header.length, self._lengths[0]
+        body = self._slot[HEADER_SIZE : HEADER_SIZE + header.length].toreadonly()
         event = Data(header.round, header.request, body, header.crc, header.missed)
         self._slots.hold(event, self._slot)
         return event

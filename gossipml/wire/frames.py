@@ -29,6 +29,7 @@ _MISSED: Final = ((1 << REACH) - 1) << 1
 _CHECKED = struct.Struct("<4sBBHIIQI")  # everything but the header's own checksum
 _CRC = struct.Struct("<I")
 _CRC_AT: Final = _CHECKED.size
+_WHOLE = struct.Struct(f"{_CHECKED.format}I")
 
 
 class Kind(IntEnum):
@@ -43,6 +44,7 @@ class Kind(IntEnum):
     __hash__ = int.__hash__  # that of enums is written in Python, and this is looked up a lot
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}
 _MISSING: Final = (Kind.DATA, Kind.HEARTBEAT)  # kinds that say what was missed
 
 
@@ -79,26 +81,23 @@ def unpack_header(buffer: Buffer) -> Header:
     RemoteProtocolError
         If they are no header of protocol version 1.
     """
-    magic, version, kind, flags, round_, request, length, crc = _CHECKED.unpack_from(buffer)
+    magic, version, number, flags, round_, request, length, crc, check = _WHOLE.unpack_from(buffer)
     # Magic and version come before the checksum, so that an HTTP client or a later version
     # is told from a damaged header.
     if magic != MAGIC:
         raise RemoteProtocolError(f"not a gossipml peer: starts with {magic!r}, not {MAGIC!r}")
     if version != VERSION:
         raise RemoteProtocolError(f"protocol version: ours {VERSION}, theirs {version}")
-    if crc32(memoryview(buffer)[:_CRC_AT]) != _CRC.unpack_from(buffer, _CRC_AT)[0]:
+    if crc32(memoryview(buffer)[:_CRC_AT]) != check:
         raise DamagedError("header checksum does not match: damaged on the way")
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise RemoteProtocolError(f"kind {number}: version 1 has 1 to {max(Kind)}")
     known = FLAG_CRC | (_MISSED if kind in _MISSING else 0)
     if flags & ~known:
-        raise RemoteProtocolError(f"flags {flags:#06x}: kind {kind} knows only {known:#06x}")
-    if crc and not flags & FLAG_CRC:
+        raise RemoteProtocolError(f"flags {flags:#06x}: kind {number} knows only {known:#06x}")
+    checked = flags & FLAG_CRC
+    if crc and not checked:
         raise RemoteProtocolError("body checksum without its flag")
     missed = (flags & _MISSED) >> 1
-    return Header(_kind(kind), round_, request, length, crc if flags & FLAG_CRC else None, missed)
-
-
-def _kind(number: int) -> Kind:
-    try:
-        return Kind(number)
-    except ValueError:
-        raise RemoteProtocolError(f"kind {number}: version 1 has 1 to {max(Kind)}") from None
+    return Header(kind, round_, request, length, crc if checked else None, missed)

@@ -47,6 +47,8 @@ def flat(body: Buffer) -> memoryview:
     LocalProtocolError
         If it is no such buffer, or its numbers are not little-endian.
     """
+    if type(body) is memoryview and body.format == "B" and body.ndim == 1 and body.c_contiguous:
+        return body  # as most are
     try:
         view = memoryview(body)
         # memoryview.cast refuses shapes with a zero in them

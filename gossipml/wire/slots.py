@@ -35,6 +35,15 @@ class Slots:
         self._unmade -= 1
         return self._make()
 
+    @property
+    def free(self) -> bool:
+        """Whether there is one to take."""
+        return bool(self._free or self._unmade)
+
+    def give_back(self, slot: memoryview) -> None:
+        """Take back a slot that was not filled."""
+        self._free.append(slot)
+
     def _make(self) -> memoryview:
         try:
             slot = memoryview(self._allocate(self._nbytes)).cast("B")

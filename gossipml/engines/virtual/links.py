@@ -148,11 +148,19 @@ class VirtualStream:
         self.send_some(buffers)
 
     async def receive_into(self, buffer: memoryview) -> int:
-        incoming = self._incoming
+        while (count := self.receive_now(buffer)) is None:
+            await self.readable()
+        return count
+
+    async def readable(self) -> None:
         self._check()
-        while not incoming.arrived and not incoming.ended:
-            await incoming.reader.park()
-            self._check()
+        await self._incoming.reader.park()
+
+    def receive_now(self, buffer: memoryview) -> int | None:
+        self._check()
+        incoming = self._incoming
+        if not incoming.arrived and not incoming.ended:
+            return None
         count = min(len(buffer), len(incoming.arrived))
         buffer[:count] = incoming.arrived[:count]
         del incoming.arrived[:count]

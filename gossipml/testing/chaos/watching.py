@@ -250,6 +250,12 @@ class WatchedStream:
     async def receive_into(self, buffer: memoryview) -> int:
         return await self.stream.receive_into(buffer)
 
+    def receive_now(self, buffer: memoryview) -> int | None:
+        return self.stream.receive_now(buffer)
+
+    async def readable(self) -> None:
+        await self.stream.readable()
+
     async def end(self) -> None:
         await self.stream.end()
 

@@ -21,6 +21,7 @@ from gossipml.engines.virtual.freezing import Freezer, Process
 from gossipml.engines.virtual.links import Pipe
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
+from gossipml.peer.company import SOON_S
 from gossipml.peer.peer import model_sha256
 from gossipml.peer.reports import Evaluation, Event, Finished
 from gossipml.peer.setup import Outcome
@@ -277,7 +278,9 @@ def test_a_reset_breaks_each_connection_at_both_ends_at_once():
     run = Play({"kind": "reset", "at_s": BEGIN_S})
     gone = run.events("disconnected")
     assert len(gone) == 12
-    assert {(e.t_s, e.detail) for e in gone} == {(BEGIN_S, "connection reset")}
+    assert {e.detail for e in gone} == {"connection reset"}
+    # at once where somebody listens, else when the round looks
+    assert {e.t_s for e in gone} - {BEGIN_S} <= {e.t_s for e in gone if e.t_s < BEGIN_S + SOON_S}
     assert run.effects[0].count == 6
     assert run.models() == undisturbed().models()
 

@@ -16,6 +16,8 @@ DATA = wire.Data(round=0, request=0, body=b"x" * 8)
 class Meaning:
     """Stands for a connection: a message is its body."""
 
+    paused = False
+
     def send(self, event):
         return [bytes(event.body)] if isinstance(event, wire.Data) else [b"-"]
 

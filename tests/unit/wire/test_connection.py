@@ -16,7 +16,7 @@ from gossipml.wire import (
     body_checksum,
     check_hello,
 )
-from gossipml.wire.frames import Header, Kind, pack_header
+from gossipml.wire.frames import HEADER_SIZE, Header, Kind, pack_header
 
 CUTS = [
     {"chunk_nbytes": chunk, "in_place": in_place}
@@ -145,7 +145,7 @@ def test_a_tensor_lands_in_its_slot_and_the_slot_is_reused(opened):
         assert any(np.shares_memory(tensor, slot) for slot in made)
         assert not tensor.flags.writeable
         pair.acceptor.release(event)
-    assert [slot.nbytes for slot in made] == [64]
+    assert [slot.nbytes for slot in made] == [HEADER_SIZE + 64]
 
 
 def test_reading_pauses_when_all_slots_are_in_use_but_control_frames_pass(opened):
@@ -208,7 +208,7 @@ def test_nothing_is_allocated_before_both_sides_agree(make_hello):
     connection.send(make_hello())
     assert made == []
     connection.receive_data(pack_header(Header(Kind.DATA, 0, 0, 4, 0)))
-    assert made == [10**6]
+    assert made == [HEADER_SIZE + 10**6]
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_nothing_is_allocated_before_both_sides_agree(make_hello):
 )
 def test_a_bad_allocator_is_a_local_error(opened, allocate):
     pair = opened(allocate=allocate)
-    with pytest.raises(LocalProtocolError, match=r"allocate\(64\)"):
+    with pytest.raises(LocalProtocolError, match=r"allocate\(96\)"):
         pair.send(pair.dialler, Data(0, 0, b"a"))
-    with pytest.raises(LocalProtocolError, match=r"allocate\(64\)"):
+    with pytest.raises(LocalProtocolError, match=r"allocate\(96\)"):
         pair.acceptor.receive_buffer()
 
 
@@ -410,3 +410,76 @@ def test_a_chunk_before_the_last_one_is_used_up_is_a_local_error(opened):
 def test_impossible_limits_are_refused(wrong):
     with pytest.raises(ConfigError, match="max_body"):
         Connection(**wrong)
+
+
+# --- guessing ---------------------------------------------------------------------------
+
+
+def test_a_tensor_like_the_last_two_is_read_with_its_header(opened):
+    pair = opened()
+    data = [wire(pair.dialler, Data(t, 0, bytes([t]) * 8)) for t in range(4)]
+    sizes = []
+    for chunk in data:
+        while chunk:
+            room = pair.acceptor.receive_buffer()
+            size = min(len(room), len(chunk))
+            room[:size], chunk = chunk[:size], chunk[size:]
+            events = pair.acceptor.bytes_received(size)
+            sizes.append(size)
+        (event,) = events
+        assert event == Data(event.round, 0, bytes([event.round]) * 8)
+        pair.acceptor.release(event)
+    assert sizes == [32, 8, 32, 8, 40, 40]
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 31, 32, 33, 48, 10**3])
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_was_guessed_wrong_is_heard_all_the_same(opened, pieces, slots):
+    """Shorter and longer tensors, and other frames, where two of one length came before."""
+    pair = opened(slots=slots)
+    frames = [
+        *(Data(t, 0, b"abcdefgh" * 6) for t in range(3)), Heartbeat(3, 1), Data(3, 0, b"short"),
+        Data(4, 0, b"abcdefgh" * 6), Data(5, 0, b"abcdefgh" * 6), Data(6, 0), Heartbeat(6, 0),
+        Heartbeat(7, 0), Data(7, 0, b"x"), Data(8, 0, b"y"), Data(9, 0, b"z" * 60),
+        *(Data(t, 0, b"abcdefgh") for t in range(10, 13)), Bye("finished", 13),
+    ]  # fmt: skip
+    rest, heard = wire(pair.dialler, *frames), []
+    receiver = pair.acceptor
+
+    def hear(events):
+        for event in events:
+            heard.append(event)
+            if isinstance(event, Data):
+                heard[-1] = Data(event.round, event.request, bytes(event.body))
+                receiver.release(event)
+
+    while rest:
+        room = receiver.receive_buffer()
+        if not room:
+            hear(receiver.next_events())
+            continue
+        size = min(len(room), len(rest), pieces)
+        room[:size], rest = rest[:size], rest[size:]
+        hear(receiver.bytes_received(size))
+    hear(receiver.next_events())
+    assert heard == frames
+
+
+def test_a_chunk_after_a_guess_is_heard(opened):
+    pair = opened()
+    for t in range(2):
+        pair.send(pair.dialler, Data(t, 0, b"abcd"))
+    data = wire(pair.dialler, Data(2, 0, b"efgh"), Heartbeat(3, 0))
+    pair.acceptor.receive_buffer()[:10] = data[:10]
+    assert pair.acceptor.bytes_received(10) == []
+    assert pair.acceptor.receive_data(data[10:]) == [Data(2, 0, b"efgh"), Heartbeat(3, 0)]
+
+
+def test_the_end_within_a_guessed_header_is_a_broken_frame(opened):
+    pair = opened()
+    for t in range(2):
+        pair.send(pair.dialler, Data(t, 0, b"abcd"))
+    pair.acceptor.receive_buffer()[:10] = wire(pair.dialler, Data(2, 0, b"efgh"))[:10]
+    pair.acceptor.bytes_received(10)
+    with pytest.raises(RemoteProtocolError, match="10 of 32 bytes of its header"):
+        pair.acceptor.bytes_received(0)
