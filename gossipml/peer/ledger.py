@@ -62,7 +62,7 @@ class Ledger:
     owed: dict[int, Array] = field(default_factory=dict)  # by request: to add to the next answer
     unknown: float = 0.0  # norm of what may have been used at this end only, and nobody can say
     _entries: deque[Entry] = field(default_factory=deque)  # the last of them, oldest first
-    _lacking: list[Turn] = field(default_factory=list)  # those of them that were not used here
+    lacking: list[Turn] = field(default_factory=list)  # those of them that were not used here
     _open: list[Entry] = field(default_factory=list)  # of which we do not know the other end
 
     def close(self, entry: Entry) -> None:
@@ -74,19 +74,19 @@ class Ledger:
         if entry.undo is not None:
             self._open.append(entry)
         if not entry.used:
-            self._lacking.append(entry.turn)
+            self.lacking.append(entry.turn)
         if len(self._entries) > REACH:
             oldest = self._entries.popleft()
             if oldest.undo is not None:
                 self._give_up(oldest)
                 self._open.remove(oldest)
             if not oldest.used:
-                self._lacking.remove(oldest.turn)
+                self.lacking.remove(oldest.turn)
 
     def missed(self, turn: Turn) -> int:
         """Return what a message of this exchange says of those before it, as bits."""
         bits = 0
-        for lacking in self._lacking:
+        for lacking in self.lacking:
             distance = self.distance(lacking, turn)
             if 0 < distance <= REACH:
                 bits |= 1 << (distance - 1)
@@ -125,7 +125,7 @@ class Ledger:
         """Start a new page: what is not settled never will be."""
         for entry in self._open:
             self._give_up(entry)
-        for entries in (self._entries, self._open, self._lacking):
+        for entries in (self._entries, self._open, self.lacking):
             entries.clear()
 
     def after(self, turn: Turn) -> Turn:

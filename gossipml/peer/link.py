@@ -97,20 +97,18 @@ class Link:
         """
         if self.farewell is not None or self.state == "lost":
             return
-        if isinstance(event, wire.Data) and event.request != STATE and self._early(event):
+        if self.skips and isinstance(event, wire.Data) and self._early(event):
             self.held = [*self.held[1 - KEPT :], event]  # older ones are of no use any more
             return
         if isinstance(event, wire.Bye):
             self.farewell = event
         elif isinstance(event, wire.Data):
-            missed = self.ledger.missed((event.round, event.request)) if self._counts(event) else 0
-            event = structs.replace(event, missed=missed) if missed else event
+            if self.ledger.lacking and event.request != STATE and event.round >= self.starts:
+                missed = self.ledger.missed((event.round, event.request))
+                event = structs.replace(event, missed=missed)
             self.sent.append(event)
         if self.session is not None:
             self.session.post(event)
-
-    def _counts(self, data: wire.Data) -> bool:
-        return data.request != STATE and data.round >= self.starts
 
     def begin(self, turn: Turn) -> None:
         """Go on to an exchange: all before it are over, and what was said of them is heard."""
@@ -151,7 +149,7 @@ class Link:
 
     def _early(self, data: wire.Data) -> bool:
         come = self.reached >= (self.skips, 0) or any(key >= (self.skips, 0) for key in self.inbox)
-        return 0 < self.skips <= data.round and not come
+        return self.skips <= data.round and data.request != STATE and not come
 
     def attach(self, session: Session) -> None:
         """Make a new connection the live one; the old one, if any, is dropped."""
@@ -236,7 +234,7 @@ class Link:
         self.late = False
         if key <= self.due:
             self.ledger.hear(key, data.missed)
-        if self.reached < key < (self.skips, 0):
+        if self.skips and self.reached < key < (self.skips, 0):
             self.reached = key
             session.connection.release(data)
             self.post(wire.Data(*key, b"", wire.body_checksum(b"")))

@@ -117,23 +117,20 @@ class Session:
         first = not self.outbox and self.writing is None and not self._writing.cancel_called
         if first and isinstance(event, wire.Data):
             try:
-                self._rest = self.stream.send_some(self.connection.send(event))
+                buffers = self.connection.send(event)
+                self._rest = self.stream.send_some(buffers)
             except (OSError, ProtocolError):
                 self.outbox.append(event)  # the writer will meet it too, and say so
             else:
-                self._count(event)
+                self.link.bytes_sent += sum(map(len, buffers))
+                self.link.payload_bytes_sent += sum(map(len, buffers[1:]))
+                self.spoke = trio.current_time()
                 if not self._rest:
                     return
                 self.writing = event
         else:
             self.outbox.append(event)
         self.link.written.unpark_all()
-
-    def _count(self, data: wire.Data) -> None:
-        size = memoryview(data.body).nbytes
-        self.link.bytes_sent += wire.HEADER_SIZE + size
-        self.link.payload_bytes_sent += size
-        self.spoke = trio.current_time()
 
     def close(self) -> None:
         """Drop the connection; the tasks that serve it end."""
