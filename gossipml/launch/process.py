@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -66,6 +67,7 @@ def run_peer(
     GossipError
         What :meth:`Peer.run` raises.
     """
+    gc.freeze()  # what is there lives as long as the process: no collection need look at it
     status = 0
     network: Network = TcpNetwork(listener, addresses)
     if trust is not None:

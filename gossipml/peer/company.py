@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALL = 64 * 2**10  # bytes of a message that may wait in a socket until the round reads it
 SOON_S = 0.02  # a neighbour that takes longer costs a task switch more
+YIELD_S = 1e-3  # a round that waits for nobody lets other tasks run so often
 MOST_PASSES = 50  # rounds in a row in which a neighbour leaves out a message
 _USUAL = 2.0  # a neighbour may take so many times longer than it did lately …
 _FORGETTING = 0.95  # … where the longest counts, and so much less at each exchange
@@ -41,6 +42,7 @@ class Company:
         """The links to all neighbours, in ascending peer order."""
         self._small = setup.max_message <= SMALL
         self.stopping = False
+        self._yielded = -YIELD_S  # when other tasks last had their turn
         self._patience = trio.CancelScope()
         self._before = trio.CancelScope()
         self._alone = 0
@@ -78,9 +80,10 @@ class Company:
             if not link.look(turn) and link.open and turn[0] >= link.starts
         ]
         if not waiting:
-            await trio.lowlevel.checkpoint()
+            await self._yield()
             await self._await_return()
         else:
+            self._yielded = trio.current_time()
             self.links.waiting = True
             for link in waiting:
                 link.reads = self._small
@@ -92,6 +95,13 @@ class Company:
         for link in waiting:
             self._note(link, turn)
         self._check(turn)
+
+    async def _yield(self) -> None:
+        """Let other tasks run, if it is time to."""
+        now = trio.current_time()
+        if now >= self._yielded + YIELD_S:
+            self._yielded = now
+            await trio.lowlevel.checkpoint()
 
     def _note(self, link: Link, turn: Turn) -> None:
         """Give a neighbour up of which a message was missed, where that is one too many."""

@@ -14,12 +14,12 @@ DATA = wire.Data(round=0, request=0, body=b"x" * 8)
 
 
 class Meaning:
-    """Stands for a connection: a message is its body."""
+    """Stands for a connection: a message is an empty header and its body."""
 
     paused = False
 
     def send(self, event):
-        return [bytes(event.body)] if isinstance(event, wire.Data) else [b"-"]
+        return [b"", bytes(event.body)] if isinstance(event, wire.Data) else [b"-"]
 
     def receive_buffer(self):
         return memoryview(bytearray(1))
