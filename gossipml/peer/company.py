@@ -12,6 +12,7 @@ import trio
 
 from gossipml.errors import IsolatedError, RefusedError
 from gossipml.peer.link import NEVER
+from gossipml.wire import REACH
 
 if TYPE_CHECKING:
     from gossipml.peer.link import Link, Turn
@@ -39,6 +40,7 @@ class Company:
         self._patience = trio.CancelScope()
         self._before = trio.CancelScope()
         self._alone = 0
+        self._passed_over = 0  # rounds in a row
 
     @property
     def every(self) -> list[Link]:
@@ -58,6 +60,30 @@ class Company:
         if self.stopping:
             self._before.cancel()
         return self._before
+
+    def passes_over(self, round: int) -> bool:
+        """Whether a round is left out, because every neighbour is past it: nobody waits for it.
+
+        So who is behind catches up, rather than play rounds alone while others wait for it (Luo,
+        Lin, Zhuo, Qian 2019, Hop, arXiv:1902.01064). It never leaves out so many that what both
+        ends missed could not be said any more.
+        """
+        requests = max(1, self.setup.algorithm.facts.requests)
+        strict = self.setup.on_missing == "give up"
+        if strict or round + 1 == self.setup.rounds or self._passed_over * requests >= REACH // 2:
+            self._passed_over = 0
+            return False
+        there = [link for link in self.every if link.open]
+        if not there or not all(link.is_past(round) for link in there):
+            self._passed_over = 0
+            return False
+        self._passed_over += 1
+        for link in there:
+            for request in range(requests if round >= link.starts else 0):
+                link.begin((round, request))
+                link.unusable = (round, request)
+                link.used((round, request))
+        return True
 
     async def gather(self, turn: Turn) -> None:
         """Wait until every neighbour's message of this turn is here or will not come.

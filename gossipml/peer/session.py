@@ -151,6 +151,10 @@ class Session:
         while True:
             buffer = connection.receive_buffer()
             if not buffer:
+                if self.timing.skip_after_s is not None:  # else nobody is so far ahead
+                    link.make_room()
+                    if connection.receive_buffer():
+                        continue
                 self.paused = True
                 await link.room.park()
                 self.paused = False
