@@ -12,6 +12,7 @@ import trio
 
 from gossipml.errors import IsolatedError, RefusedError
 from gossipml.peer.link import NEVER
+from gossipml.wire import REACH
 
 if TYPE_CHECKING:
     from gossipml.peer.link import Link, Turn
@@ -40,12 +41,14 @@ class Company:
         self.setup, self.links = setup, links
         self.every = list(links.links.values())
         """The links to all neighbours, in ascending peer order."""
-        self._small = setup.max_message <= SMALL
+        # Who skips rounds has to hear from all at any time.
+        self._reads = setup.max_message <= SMALL and setup.timing.skip_after_s is None
         self.stopping = False
         self._yielded = -YIELD_S  # when other tasks last had their turn
         self._patience = trio.CancelScope()
         self._before = trio.CancelScope()
         self._alone = 0
+        self._passed_over = 0  # rounds in a row
 
     def hurry(self) -> None:
         """Wait for neighbours no longer than ``stop_grace_s`` from now on, and for nobody new."""
@@ -65,6 +68,30 @@ class Company:
         """Let neighbours be heard while this peer does something else than play rounds."""
         for link in self.every:
             link.give_back()
+
+    def passes_over(self, round: int) -> bool:
+        """Whether a round is left out, because every neighbour is past it: nobody waits for it.
+
+        So who is behind catches up, rather than play rounds alone while others wait for it (Luo,
+        Lin, Zhuo, Qian 2019, Hop, arXiv:1902.01064). It never leaves out so many that what both
+        ends missed could not be said any more.
+        """
+        requests = max(1, self.setup.algorithm.facts.requests)
+        strict = self.setup.on_missing == "give up"
+        if strict or round + 1 == self.setup.rounds or self._passed_over * requests >= REACH // 2:
+            self._passed_over = 0
+            return False
+        there = [link for link in self.every if link.open]
+        if not there or not all(link.is_past(round) for link in there):
+            self._passed_over = 0
+            return False
+        self._passed_over += 1
+        for link in there:
+            for request in range(requests if round >= link.starts else 0):
+                link.begin((round, request))
+                link.unusable = (round, request)
+                link.used((round, request))
+        return True
 
     async def gather(self, turn: Turn) -> None:
         """Wait until every neighbour's message of this turn is here or will not come.
@@ -86,7 +113,7 @@ class Company:
             self._yielded = trio.current_time()
             self.links.waiting = True
             for link in waiting:
-                link.reads = self._small
+                link.reads = self._reads
             if self.setup.timing.skip_after_s is None:
                 await self._await_all(waiting, turn)
             else:
@@ -200,7 +227,7 @@ class Company:
         all are read again as they come.
         """
         soon = trio.current_time() + SOON_S
-        if self._small and soon < deadline:
+        if self._reads and soon < deadline:
             if await self._listen(waiting, turn, soon):
                 return True
             self.pause()

@@ -181,6 +181,9 @@ class Link:
     def end(self, state: Literal["lost", "left"]) -> None:
         """Expect nothing more from this neighbour."""
         self.state = state
+        if state == "lost":  # the account ends with this exchange: nothing later is used
+            for key in [other for other in self.inbox if other > self.due]:
+                self._drop(key)
         self.ledger.copy_out()
         self.announce()
 
@@ -308,6 +311,19 @@ class Link:
     def beyond(self, key: Turn) -> bool:
         """Whether the neighbour has said something of a later turn."""
         return any(other > key for other in self.inbox)
+
+    def is_past(self, round: int) -> bool:
+        """Whether the neighbour will use nothing of a round: it is beyond, or begins later."""
+        later = self.starts if self.starts != NEVER else -1
+        return later > round or any(other[0] > round for other in self.inbox)
+
+    def make_room(self) -> None:
+        """Need less of what came, as more does: hear what it says, and drop the oldest of two."""
+        for key in sorted(self.inbox):
+            self.ledger.hear(key, self.inbox[key][0].missed)
+        if not self.strict and len(self.inbox) >= KEPT:
+            self._drop(min(self.inbox))
+            self.excused = max(self.excused, min(self.inbox))
 
     def used(self, key: Turn, undo: Callable[[], NDArray[Any]] | None = None) -> None:
         """Move past a turn and give the slot of its message back.

@@ -158,7 +158,11 @@ class Peer:
                 await self._keep(links, t, clean=not neighbourhood.missed)
                 return t
             links.round = t
-            if not await self._round(neighbourhood, t):
+            if neighbourhood.passes_over(t):
+                self.began(t)
+                neighbourhood.missed = True
+                await trio.lowlevel.checkpoint()
+            elif not await self._round(neighbourhood, t):
                 await trio.lowlevel.checkpoint()  # a round that asks for nothing lets links live
             if (t + 1) % setup.evaluate_every == 0 or t + 1 == setup.rounds:
                 neighbourhood.pause()

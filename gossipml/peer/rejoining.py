@@ -81,7 +81,7 @@ def count_on(links: Links, link: Link, round: int) -> None:
     links.tell_unsettled(link)
     if link.starts != NEVER:  # it has given us up, and we have not noticed
         link.start_again()
-    link.start_from(links.round + 1)
+    link.start_from(max(links.round, round) + 1)  # nobody counts on rounds that one is past
     link.post(wire.Heartbeat(round=link.starts, request=START))
     if round == 0:
         body = links.model()

@@ -201,6 +201,10 @@ class Session:
         while not self._ended:
             buffer = connection.receive_buffer()
             if connection.paused:
+                if self.timing.skip_after_s is not None:  # else nobody is so far ahead
+                    link.make_room()
+                    if not connection.paused:
+                        continue
                 self.paused = True
                 await link.room.park()
                 self.paused = False

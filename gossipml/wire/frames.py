@@ -27,6 +27,7 @@ REACH: Final = 14
 _MISSED: Final = ((1 << REACH) - 1) << 1
 
 _CHECKED = struct.Struct("<4sBBHIIQI")  # everything but the header's own checksum
+_BEGIN = struct.Struct("<4sB")
 _CRC = struct.Struct("<I")
 _CRC_AT: Final = _CHECKED.size
 _WHOLE = struct.Struct(f"{_CHECKED.format}I")
@@ -84,6 +85,8 @@ def unpack_header(buffer: Buffer) -> Header:
     magic, version, number, flags, round_, request, length, crc, check = _WHOLE.unpack_from(buffer)
     # Magic and version come before the checksum, so that an HTTP client or a later version
     # is told from a damaged header.
+    if (magic, version) != (MAGIC, VERSION) and _is_ours(buffer):
+        raise DamagedError("header starts with damaged bytes: the rest is as its checksum says")
     if magic != MAGIC:
         raise RemoteProtocolError(f"not a gossipml peer: starts with {magic!r}, not {MAGIC!r}")
     if version != VERSION:
@@ -101,3 +104,10 @@ def unpack_header(buffer: Buffer) -> Header:
         raise RemoteProtocolError("body checksum without its flag")
     missed = (flags & _MISSED) >> 1
     return Header(kind, round_, request, length, crc if checked else None, missed)
+
+
+def _is_ours(buffer: Buffer) -> bool:
+    """Whether the checksum says that a header began with our magic and version when it left."""
+    begin = _BEGIN.pack(MAGIC, VERSION)
+    sent = begin + bytes(memoryview(buffer)[len(begin) : _CRC_AT])
+    return bool(crc32(sent) == _CRC.unpack_from(buffer, _CRC_AT)[0])

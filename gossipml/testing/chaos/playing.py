@@ -295,7 +295,9 @@ class _Judge:
             return
         states = [end.state for end in self.ended.values()]
         if self.case.method == "gossip":
-            found, expected = sum(s.x for s in states), sum(peer.x0 for peer in self.peers)
+            first = {i: peer.x0 for i, peer in enumerate(self.peers)}
+            first |= {i: x for i, _, x in self.watch.handed}  # who came late has this in its place
+            found, expected = sum(s.x for s in states), sum(first.values())
         elif self.case.method == "gradient-tracking":
             found, expected = sum(s.y for s in states), sum(s.g for s in states)
         else:

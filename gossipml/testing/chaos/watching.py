@@ -71,6 +71,7 @@ class Watch:
         self.missed: list[tuple[float, int, int, int]] = []  # when, in which round, who missed whom
         self.mixed_at = 0.0  # when anybody did last
         self.handed: list[tuple[int, int, Array]] = []  # who began in mid-run, in which round, how
+        self.joining: dict[str, int] = {}  # who is about to begin in mid-run, and in which round
         self.promised: Counter[str] = Counter()
         self._digest = hashlib.sha256()
 
@@ -82,6 +83,7 @@ class Watch:
     def make_peer(self, setup: PeerSetup, network: Network, **rest: Any) -> Peer:
         """Return a peer that is watched: the engine makes its peers by this."""
         life = Life(self, setup, network)
+        self.joining.pop(setup.id, None)  # the process before was killed before it began
         peer = Peer(setup, life, **rest)
         life.peer = peer
         self.lives.append(life)
@@ -92,6 +94,8 @@ class Watch:
         self._digest.update(msgspec.json.encode(report))
         if isinstance(report, Event):
             self.events.append((trio.current_time(), report))
+            if report.kind == "rejoined" and report.about is None and report.round:
+                self.joining[report.peer] = report.round
 
     def broken(self, promise: str) -> None:
         """Take note of a broken promise."""
@@ -112,7 +116,6 @@ class Life:
         self.peer: Peer | None = None
         self.streams: list[WatchedStream] = []
         self.turn: Turn = (-1, 0)
-        self.begun = False
         # Copies: that they stay as they are is what the peer's own memory is compared with.
         self.own: Array | None = None  # what it said in this turn
         self.x: Array | None = None  # its model, as the last part of a round left it
@@ -184,10 +187,10 @@ class Life:
             if isinstance(request, Average):
                 self.own = np.concatenate([array.reshape(-1) for array in request.arrays])
                 self.watch.said[self.setup.index, self.turn].append(self.own)
-        if not self.begun and round > 0:
-            self.watch.handed.append((self.setup.index, round, begin))
-            self.watch.models[self.setup.index, round - 1].append(begin)  # as if it had played
-        self.begun = True
+        joined = self.watch.joining.pop(self.setup.id, None)
+        if joined is not None:
+            self.watch.handed.append((self.setup.index, joined, begin))
+            self.watch.models[self.setup.index, joined - 1].append(begin)  # as if it had played
         state = self.peer.state.arrays()
         for name, array in state.items():
             if not np.isfinite(array).all():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import trio
 
+from gossipml import wire
 from gossipml.peer.company import Company
-from gossipml.peer.link import Link
+from gossipml.peer.link import NEVER, Link
 from gossipml.peer.setup import Timing
 
 
@@ -29,3 +31,71 @@ async def test_who_was_taken_up_again_meanwhile_is_not_blamed(autojump_clock):
         await trio.sleep(0.5)
         back.starts = 7
     assert blamed == [("1", "no progress for 1 s")]
+
+
+def company_of(*links, requests=1, on_missing="settle", rounds=99, timing=None):
+    facts = SimpleNamespace(requests=requests)
+    setup = SimpleNamespace(
+        timing=timing or Timing(), on_missing=on_missing, rounds=rounds,
+        algorithm=SimpleNamespace(facts=facts),
+    )  # fmt: skip
+    return Company(setup, SimpleNamespace(links={link.neighbour: link for link in links}))
+
+
+def ahead(neighbour, *rounds, request=0):
+    """A neighbour whose messages of these rounds wait."""
+    link = Link(neighbour, str(neighbour), state="up", strict=False)
+    link.ledger.keeps = True
+    session = SimpleNamespace(connection=SimpleNamespace(release=lambda data: None))
+    for round in rounds:
+        link.inbox[round, request] = (wire.Data(round, request, b"1", 0), session)
+    return link
+
+
+def passed_over(company, first, last):
+    return [round for round in range(first, last) if company.passes_over(round)]
+
+
+def test_rounds_that_every_neighbour_is_past_are_left_out():
+    """Of neighbours at rounds 5 and 7 the nearest counts: both may still use round 5."""
+    near, far = ahead(1, 4, 5), ahead(2, 6, 7)
+    company = company_of(near, far)
+    assert passed_over(company, 3, 6) == [3, 4]
+    assert min(near.inbox) == (5, 0)
+    assert near.reached == far.reached == (4, 0)
+    assert near.ledger.missed((5, 0)) == 0b11  # it hears that nothing of these was used
+    assert far.passed((5, 0))
+
+
+def test_no_round_is_left_out_that_a_neighbour_may_wait_for():
+    assert passed_over(company_of(ahead(1, 7), ahead(2)), 3, 7) == []
+    assert passed_over(company_of(), 3, 7) == []
+    assert passed_over(company_of(ahead(1, 7), on_missing="give up"), 3, 7) == []
+    new = Link(2, "2", state="up", starts=NEVER)  # it will say soon
+    assert passed_over(company_of(ahead(1, 7), new), 3, 7) == []
+
+
+def test_who_is_given_up_and_who_counts_on_us_later_are_not_waited_for():
+    gone = Link(2, "2", state="lost")
+    later = Link(3, "3", state="up", starts=6)
+    assert passed_over(company_of(ahead(1, 6, 7), gone, later), 3, 9) == [3, 4, 5]
+
+
+def test_the_last_round_is_never_left_out():
+    assert passed_over(company_of(ahead(1, 9), rounds=7), 4, 7) == [4, 5]
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_what_both_ends_missed_can_still_be_said(requests):
+    """Of every round left out, and of the one before, the next message says what was missed."""
+    link = ahead(1, 60)
+    company = company_of(link, requests=requests)
+    link.ledger.requests = requests
+    for request in range(requests):
+        link.begin((2, request))
+        link.used((2, request))
+    left_out = passed_over(company, 3, 40)
+    played = next(round for round in range(3, 40) if round not in left_out)
+    assert played > 3
+    assert link.ledger.distance((2, 0), (played, 0)) <= wire.REACH
+    assert len(left_out) > 20  # and goes on, a round in between

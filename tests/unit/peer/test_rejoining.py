@@ -14,10 +14,12 @@ from gossipml.engines.determinism import deterministic_scheduling
 from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
-from gossipml.peer.link import STATE
+from gossipml.peer.link import NEVER, STATE, Link
 from gossipml.peer.meeting import ASK, MeetingLink
 from gossipml.peer.peer import Peer
+from gossipml.peer.rejoining import count_on
 from gossipml.peer.reports import Evaluation, Event
+from gossipml.peer.session import START
 
 
 class World(VirtualWorld):
@@ -227,6 +229,27 @@ def test_two_that_are_new_agree_with_each_other_too(victims, apart_s):
     assert run.world.clock.now < 30
 
 
+def test_who_is_slow_for_good_keeps_up_by_leaving_rounds_out(monkeypatch):
+    """Three times as slow as the others, it was alone when they had come to the end."""
+    compute = VirtualNetwork.compute
+    played = {1: 0, 2: 0}
+
+    async def slow(self, work, *args):
+        if work.__name__ == "proceed":
+            await trio.sleep(0.3 if self.index == 2 else 0.1)
+            if self.index in played:
+                played[self.index] += 1
+        return await compute(self, work, *args)
+
+    monkeypatch.setattr(VirtualNetwork, "compute", slow)
+    run = Run(rounds=90, peer={"skip_after_s": 0.05}).play(_nothing)
+    assert {end.rounds for end in run.ends.values()} == {90}
+    assert all(end.lost == () for end in run.ends.values())
+    assert played[2] < played[1] / 2
+    ended = {event.peer: event.t_s for event in run.events("finished")}
+    assert ended["2"] < max(ended["1"], ended["3"]) + 1.0
+
+
 def test_many_are_killed_again_and_again():
     async def script(run, nursery):
         for step in range(12):
@@ -286,6 +309,21 @@ def test_methods_that_remember_their_neighbours_take_nobody_back():
     run = Run(rounds=200, algorithm={"name": "gradient-tracking", "lr": 0.02}).play(script)
     assert "no neighbour accepts" in str(run.ends[2].exceptions)
     assert {end.rounds for i, end in run.ends.items() if i != 2} == {200}
+
+
+@pytest.mark.parametrize(("here", "there", "counts"), [(0, 7, 8), (9, 7, 10), (7, 7, 8)])
+def test_no_round_counts_that_one_end_is_past(here, there, counts):
+    """So who is behind need not play them for it."""
+    told, link = [], Link(1, "b", state="up", starts=NEVER)
+    setup = SimpleNamespace(takes_back=True, takes_anew=True, index=0)
+    links = SimpleNamespace(
+        setup=setup, begun=True, round=here, met=trio.lowlevel.ParkingLot(),
+        tell=lambda *args: told.append(args), tell_unsettled=lambda link: None,
+    )  # fmt: skip
+    link.session = SimpleNamespace(post=told.append)
+    count_on(links, link, there)
+    assert link.starts == counts
+    assert wire.Heartbeat(round=counts, request=START) in told
 
 
 class Foe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import trio
 
@@ -254,3 +255,81 @@ def test_what_waits_for_a_neighbour_to_come_to_a_round_does_not_pile_up():
     for round in range(5, 50):
         link.post(wire.Data(round, 0, b"x"))
     assert [data.round for data in link.held] == [48, 49]
+
+
+def link_with(*rounds):
+    """A link of a method that may miss messages; those of these rounds wait, with what is freed."""
+    link, freed = Link(0, "a", strict=False), []
+    link.ledger.keeps = True
+    session = session_of(link, Stream())
+    session.connection.release = lambda data: freed.append(data.round)
+    link.attach(session)
+    for round in rounds:
+        link.deliver(wire.Data(round=round, request=0, body=b"x" * 8, missed=0), session)
+    return link, freed
+
+
+async def test_who_is_behind_makes_room_for_newer_messages():
+    link, freed = link_with(3, 4)
+    link.make_room()
+    assert freed == [3]
+    assert link.passed((3, 0))  # it never comes again: nobody waits for it
+    assert link.excused > (3, 0)  # nor is the neighbour to blame
+    link.make_room()  # one of two slots is free
+    assert freed == [3]
+    link.strict = True
+    link.deliver(wire.Data(5, 0, b"x" * 8), link.session)
+    link.make_room()
+    assert freed == [3]
+
+
+async def test_what_a_message_that_makes_room_says_of_earlier_ones_is_heard():
+    link, _ = link_with()
+    undone = []
+    link.begin((2, 0))
+    link.used((2, 0), lambda: undone.append(2) or np.ones(1))
+    link.deliver(wire.Data(3, 0, b"x" * 8, missed=1), link.session)
+    link.deliver(wire.Data(4, 0, b"x" * 8, missed=2), link.session)
+    link.make_room()
+    assert undone == [2]
+
+
+class Stuffed(Meaning):
+    """Has no room for a third message until one is released; then the stream ends."""
+
+    def __init__(self, link):
+        self.link = link
+
+    def receive_buffer(self):
+        return memoryview(bytearray(len(self.link.inbox) < 2))
+
+    def bytes_received(self, count):
+        return [wire.Eof()]
+
+
+@pytest.mark.parametrize("skip_after_s", [None, 1.0])
+async def test_who_may_miss_messages_reads_on_when_it_is_behind(skip_after_s, autojump_clock):
+    class Coming(Stream):
+        async def receive_into(self, buffer):
+            await trio.lowlevel.checkpoint()
+            return len(buffer)
+
+    link, _ = link_with(3, 4)
+    session = session_of(link, Coming())
+    session.timing = Timing(skip_after_s=skip_after_s)
+    session.connection = Stuffed(link)
+    with trio.move_on_after(60) as scope:
+        await session._receive()
+    assert scope.cancelled_caught == (skip_after_s is None)  # else it waits for room
+
+
+async def test_of_who_is_given_up_nothing_later_is_used():
+    """Its account ends with the exchange that we are in, and says so: a sum moved."""
+    link, freed = link_with()
+    link.begin((3, 0))
+    link.deliver(wire.Data(3, 0, b"x" * 8), link.session)
+    link.deliver(wire.Data(4, 0, b"x" * 8), link.session)
+    link.end("lost")
+    assert freed == [4]
+    assert link.take((3, 0)) is not None
+    assert link.take((4, 0)) is None

@@ -64,11 +64,29 @@ def test_rounds_that_send_before_they_compute_are_watched():
     assert verdict.promised["messages"] > 500
 
 
-@pytest.mark.parametrize(("seed", "kinds"), [(7067, {"pause", "restart"}), (1318, {"restart"})])
+@pytest.mark.parametrize(
+    ("seed", "kinds"),
+    [
+        (7067, {"pause", "restart"}),
+        (1318, {"restart"}),
+        (1193, {"restart"}),
+        (2582, {"crash"}),
+        (3064, {"black-hole"}),
+        (3586, {"corruption"}),
+        (4255, {"partition", "loss"}),
+        (4929, {"pause", "loss"}),
+    ],
+)
 def test_seeds_that_found_something_find_nothing_now(seed, kinds):
     """7067: one that froze in round 0 and one started again, each waiting for the other to ask.
 
     1318: who was started again in round 0, where the method takes no new one, asked for ever.
+    1193: of two started again one began alone in round 0, and played every round after the other.
+    2582: who waited for a dead neighbour in round 0 played every round that others were past.
+    3064: a hub nobody could reach began in mid-run, with the model of another: no lost sum.
+    3586: a damaged first letter was taken for another protocol, and refused for good.
+    4255: who was behind stopped reading, and did not notice that its neighbour was silent.
+    4929: what waited of a neighbour that was given up was used in later rounds, and not told.
     """
     case = draw(seed)
     assert kinds <= case.kinds

@@ -5,7 +5,7 @@ from zlib import crc32
 
 import pytest
 
-from gossipml.errors import RemoteProtocolError
+from gossipml.errors import DamagedError, RemoteProtocolError
 from gossipml.wire.frames import HEADER_SIZE, REACH, Header, Kind, pack_header, unpack_header
 
 
@@ -49,10 +49,11 @@ def test_a_header_of_another_protocol_is_refused_with_the_reason(changes, messag
         unpack_header(raw(**changes))
 
 
-def test_each_flipped_bit_of_a_header_is_noticed():
+def test_each_flipped_bit_of_a_header_is_damage_and_no_other_protocol():
+    """Who speaks another protocol is refused for good; what was damaged is tried again."""
     good = raw()
     for bit in range(8 * HEADER_SIZE):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(RemoteProtocolError):
+        with pytest.raises(DamagedError):
             unpack_header(bad)
