@@ -13,7 +13,7 @@ import binascii
 import datetime as dt
 import hashlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from gossipml.errors import ConfigError, MissingExtraError
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
+_ODD = (
+    x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)  # what a certificate may have that is neither wrong nor known  # fmt: skip
+
 NAMES = "gossipml://peer/"  # then the id, percent-encoded: the URI that a certificate is for
 DAYS = 3650  # that a certificate is good for
 EARLY = dt.timedelta(days=1)  # clocks of two machines may differ
@@ -61,11 +66,18 @@ def make_key(peer: str, folder: Path, name: str, days: int = DAYS) -> tuple[Path
     Raises
     ------
     ConfigError
-        One of the files is there already, or cannot be written.
+        One of the files is there already, or cannot be written; no peer can have this id, or
+        no certificate be good for so long.
     """
+    if not peer or not peer.isprintable():
+        raise ConfigError(f"id {peer!r}, expected printable characters")
     key = Ed25519PrivateKey.generate()
     public = key.public_key()
     now = dt.datetime.now(dt.UTC)
+    try:
+        end = now + dt.timedelta(days=days)
+    except OverflowError:
+        raise ConfigError(f"days: found {days}, which ends after the year 9999") from None
     certificate = (
         x509.CertificateBuilder()
         .subject_name(_name("gossipml peer"))
@@ -73,7 +85,7 @@ def make_key(peer: str, folder: Path, name: str, days: int = DAYS) -> tuple[Path
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - EARLY)
-        .not_valid_after(now + dt.timedelta(days=days))
+        .not_valid_after(end)
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(_uri(peer))]), False
         )
@@ -111,12 +123,18 @@ def read_certificate(file: Path) -> Shown:
 
 def shown(certificate: x509.Certificate | bytes) -> Shown:
     """Return what a certificate (or its DER) says; ``ValueError`` if it is not one of a peer."""
-    if isinstance(certificate, bytes):
-        certificate = x509.load_der_x509_certificate(certificate)
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return _shown(certificate)
     except x509.ExtensionNotFound:
         raise ValueError("it has no subject alternative name") from None
+    except _ODD as error:  # whoever made it may have put anything in it
+        raise ValueError(str(error)) from None
+
+
+def _shown(certificate: x509.Certificate | bytes) -> Shown:
+    if isinstance(certificate, bytes):
+        certificate = x509.load_der_x509_certificate(certificate)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1 or not uris[0].startswith(NAMES):
         raise ValueError(f"its URIs are {uris}, expected one, {NAMES}ID")
@@ -132,21 +150,20 @@ def root(public_key: bytes) -> bytes:
         It is no public key.
     """
     try:
-        key = load_der_public_key(public_key)
-    except UnsupportedAlgorithm as error:
+        key: Any = load_der_public_key(public_key)  # one that cannot sign verifies nothing
+        certificate = x509.CertificateBuilder().public_key(key)
+    except (TypeError, UnsupportedAlgorithm) as error:
         raise ValueError(str(error)) from None
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(_issuer(public_key))
+        certificate.subject_name(_issuer(public_key))
         .issuer_name(_issuer(public_key))
-        .public_key(key)  # type: ignore[arg-type]  # a key that cannot sign verifies nothing
         .serial_number(1)
         .not_valid_before(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
         .not_valid_after(dt.datetime(9999, 12, 31, tzinfo=dt.UTC))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(Ed25519PrivateKey.generate(), None)  # of what is trusted, nobody checks who signed
     )
-    return certificate.public_bytes(Encoding.DER)
+    # of what is trusted, nobody checks who signed
+    return certificate.sign(Ed25519PrivateKey.generate(), None).public_bytes(Encoding.DER)
 
 
 def to_text(public_key: bytes) -> str:

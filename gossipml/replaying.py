@@ -15,9 +15,10 @@ from gossipml.experiment import load_experiment
 from gossipml.faults import Fault
 from gossipml.observe.incidents import Incident, incidents
 from gossipml.observe.reading import read_run
-from gossipml.observe.runfolder import EXPERIMENT
+from gossipml.observe.runfolder import EVENTS, EXPERIMENT
 from gossipml.observe.summary import Spread
 from gossipml.recording import ignore
+from gossipml.wire.events import clip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gossipml.observe.summary import Summary
     from gossipml.recording import Listener
     from gossipml.result import Result
+
+
+LINE = 1000  # characters of a comment
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ def to_toml(found: Sequence[Incident]) -> str:
     """Return ``[[faults]]`` for an experiment file, each below the words of the run about it."""
     tables = []
     for incident in found:
-        lines = [f"# {' '.join(incident.words.split())}", "[[faults]]"]
+        lines = [f"# {clip(' '.join(incident.words.split()), LINE)}", "[[faults]]"]
         for key, value in _set(incident.fault).items():  # JSON of such values is TOML too
             lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
         tables.append("\n".join(lines) + "\n")
@@ -132,12 +136,15 @@ def _experiment(run: Run) -> tuple[Experiment, list[Incident]]:
     """Return the experiment of a run with all that went wrong in its plan, as far as it came."""
     experiment = load_experiment(run.path / EXPERIMENT)
     stopped = run.summary is None or run.summary.stopped
-    found = incidents(
-        run.history.events,
-        experiment.faults,
-        dead_after_s=experiment.peer.dead_after_s,
-        stopped=stopped,
-    )
+    try:
+        found = incidents(
+            run.history.events,
+            experiment.faults,
+            dead_after_s=experiment.peer.dead_after_s,
+            stopped=stopped,
+        )
+    except ValueError as error:
+        raise ConfigError(f"{run.path / EVENTS} is damaged: {error}") from None
     faults = tuple(incident.fault for incident in found)
     rounds = min(experiment.rounds, _side(run).rounds) if stopped else experiment.rounds
     return msgspec.structs.replace(experiment, faults=faults, rounds=rounds), found
@@ -158,7 +165,7 @@ def _side(run: Run) -> Side:
     return Side(
         engine="tcp",
         lost_peers=[peer for peer in history.peers() if peer in gone],
-        rounds=last[0] if last else 0,
+        rounds=max(0, *last) if last else 0,
         test_accuracy=spread("accuracy"),
         test_loss=spread("loss"),
         consensus_distance=history.consensus()[-1] if last else None,

@@ -112,11 +112,26 @@ async def starter(
         Descriptors that every peer's process keeps open.
     """
     way: Starter = Template(orders, log, held) if can_fork() else Fresh(held)
+    with _children_are_told_of():
+        try:
+            yield way
+        finally:
+            with trio.CancelScope(shield=True):
+                await way.rest()
+
+
+@contextlib.contextmanager
+def _children_are_told_of() -> Iterator[None]:
+    """Let the system keep how a child ended, also where who started us told it not to."""
+    ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        yield way
+        yield
     finally:
-        with trio.CancelScope(shield=True):
-            await way.rest()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 def can_fork() -> bool:
@@ -172,13 +187,17 @@ class Template:
         async with self._one_at_a_time:
             if self._control is not None:
                 with contextlib.suppress(OSError):  # it was killed meanwhile
-                    return self._fork(self._control, orders, log)
+                    return await self._fork(self._control, orders, log)
                 await self.rest()
-            control = await self._begin()
             try:
-                return self._fork(control, orders, log)
+                control = await self._begin()
+                return await self._fork(control, orders, log)
             except OSError as error:
                 raise self._no_start(f"failed: {error}") from error
+            except trio.Cancelled:  # what it was about to say would be taken for another answer
+                with trio.CancelScope(shield=True):
+                    await self.rest()
+                raise
 
     async def rest(self) -> None:
         if self._control is not None:
@@ -202,26 +221,27 @@ class Template:
                 start_new_session=True,
                 env={**os.environ, **ONE_THREAD},
             )
+        ours.settimeout(0)
         with trio.move_on_after(BEGIN_S):
             await trio.lowlevel.wait_readable(ours)
-        ours.settimeout(0)
         try:
             said = ours.recv(len(warm.READY))
         except OSError as error:
             raise self._no_start(f"gave no sign: {error}") from error
         if said != warm.READY:
             raise self._no_start("has ended")
-        ours.settimeout(ANSWER_S)
         return ours
 
-    def _fork(self, control: socket.socket, orders: Orders, log: Path) -> Process:
-        """Have a process forked. It takes milliseconds, in which nothing else runs here."""
+    async def _fork(self, control: socket.socket, orders: Orders, log: Path) -> Process:
+        """Have a process forked, which takes milliseconds."""
         (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
         errors = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             with _taking_in, _orphans_come_here():
                 own = [their_in, their_out, errors, orders.listener]
                 socket.send_fds(control, [_text(orders).encode()], own)
+                with trio.move_on_after(ANSWER_S):
+                    await trio.lowlevel.wait_readable(control)
                 answer = control.recv(4)
             if not answer:
                 raise ConnectionResetError("no answer")

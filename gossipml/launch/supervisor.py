@@ -81,6 +81,7 @@ class Supervisor:
     _rounds: dict[int, int] = field(default_factory=dict)  # the last one heard of, by peer
     _why: dict[int, str] = field(default_factory=dict)  # a process was ended on purpose, by peer
     _late: set[int] = field(default_factory=set)  # peers started again that play no round yet
+    _starts: set[trio.CancelScope] = field(default_factory=set)  # of processes, under way
     _zero: float | None = None  # when the first peer was there
 
     def run(self) -> Ends:
@@ -119,15 +120,25 @@ class Supervisor:
                 if self.ends.signal is not None:
                     break
                 process = await self._start(i, starter)
+                if process is None:
+                    break
                 nursery.start_soon(self._follow, i, process, starter)
             if not any(self._may_need(i) for i in range(len(self.ids))):
                 await starter.rest()
 
-    async def _start(self, i: int, starter: Starter, *, anew: bool = False) -> Process:
+    async def _start(self, i: int, starter: Starter, *, anew: bool = False) -> Process | None:
+        """Start a peer's process; return None if the run is told to stop before there is one."""
         orders, listener = self.orders[i], self.listeners[i]
         if anew:  # it takes the model of its neighbours, not an old one of its own
             orders = msgspec.structs.replace(orders, begin=None)
-        process = await starter.start(orders, self.logs[i])
+        with trio.CancelScope() as scope:
+            self._starts.add(scope)
+            try:
+                process = await starter.start(orders, self.logs[i])
+            finally:
+                self._starts.remove(scope)
+        if scope.cancelled_caught:
+            return None
         if not self._may_need(i):
             listener.close()
         self._processes.append(process)
@@ -140,7 +151,10 @@ class Supervisor:
         """Pass on one peer's reports until its process ends, and the next one's if it died."""
         while not await self._hear(i, process) and await self._has_successor(i):
             self._tell("restarted", i, "a new process takes its place")
-            process = await self._start(i, starter, anew=True)
+            successor = await self._start(i, starter, anew=True)
+            if successor is None:
+                break
+            process = successor
             self._late.add(i)
         del self._newest[i]
         if self.ends.finished and self._late.issuperset(self._newest):
@@ -265,6 +279,8 @@ class Supervisor:
 
     def _stop(self, number: int, nursery: trio.Nursery) -> None:
         self.ends.signal = number
+        for scope in self._starts:
+            scope.cancel()
         self._send(signal.SIGTERM)
         if self.faults is not None:
             self.faults.stop()

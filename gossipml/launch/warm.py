@@ -83,10 +83,12 @@ def _fork() -> int:
         os.write(outward, pid.to_bytes(4, "little"))
         os._exit(0)
     os.close(outward)
-    pid = int.from_bytes(os.read(inward, 4), "little")
+    number = os.read(inward, 4)
     os.close(inward)
     os.waitpid(between, 0)
-    return pid
+    if not number:  # to 0 this process would take itself for the fork
+        raise BlockingIOError("the system gives no second process")
+    return int.from_bytes(number, "little")
 
 
 def _settle(text: bytes, descriptors: list[int]) -> child.Orders:

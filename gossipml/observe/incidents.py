@@ -53,6 +53,11 @@ def incidents(
         How long a connection was silent before it was given up.
     stopped
         The whole run was stopped by a signal: nobody left of its own accord.
+
+    Raises
+    ------
+    ValueError
+        What the events tell cannot have happened.
     """
     reading = _Reading(list(events), dead_after_s)
     found = [
@@ -85,9 +90,11 @@ class _Reading:
 
     def planned(self, faults: Sequence[Fault]) -> Iterator[Incident]:
         for k, event in came_about(self.events).items():
+            if k >= len(faults):
+                raise ValueError(f"faults[{k}] came about, but {len(faults)} were planned")
             fault = faults[k]
             if fault.at_s is not None:
-                fault = msgspec.structs.replace(fault, at_s=None, at_round=event.round)
+                fault = msgspec.structs.replace(fault, at_s=None, at_round=max(0, event.round))
             yield Incident(fault=fault, words=event.detail)
 
     def deaths(self) -> Iterator[Incident]:

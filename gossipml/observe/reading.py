@@ -125,8 +125,15 @@ def _with_nan(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
+def _there(path: Path) -> bool:
+    """Return whether there is a file; ConfigError if there is something else in its place."""
+    if path.exists() and not path.is_file():  # to read from a pipe may take for ever
+        raise ConfigError(f"{path} is not a file")
+    return path.exists()
+
+
 def _json(path: Path, kind: type[T]) -> T | None:
-    if not path.exists():
+    if not _there(path):
         return None
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
@@ -135,7 +142,7 @@ def _json(path: Path, kind: type[T]) -> T | None:
 
 
 def _lines(path: Path, kind: Any) -> Iterator[Any]:
-    if not path.exists():
+    if not _there(path):
         return
     decoder = msgspec.json.Decoder(kind)
     lines = path.read_bytes().rstrip(b"\n").split(b"\n")

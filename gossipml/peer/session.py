@@ -203,7 +203,7 @@ class Session:
             if connection.paused:
                 if self.timing.skip_after_s is not None:  # else nobody is so far ahead
                     link.make_room()
-                    if not connection.paused:
+                    if connection.receive_buffer():
                         continue
                 self.paused = True
                 await link.room.park()

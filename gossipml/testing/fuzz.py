@@ -9,202 +9,134 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import time
-from array import array
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossipml.errors import RemoteProtocolError
-from gossipml.wire import Bye, Connection, Data, Eof, Error, Event, Heartbeat, Hello, Kind
-from gossipml.wire.frames import HEADER_SIZE, Header, pack_header
+from gossipml.testing.damage import GENUINE, GREETING, MAX_BODY, OURS, Draws, damaged, moves
+from gossipml.wire import Bye, Connection, Data, Eof, Error, Event, Heartbeat, Hello
+from gossipml.wire.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MAX_BODY = 48
+
 SLOTS = 2
 FLAT_MIB = 4.0
 """Memory may grow by so much after the first frames: an allocator has moods of its own."""
 
-BLOCK = 1000  # frames drawn from one seed, which is named where they find a bug
+BLOCK = 1000  # turns drawn from one seed, which is named where they find a bug
 
-_SHARED: dict[str, Any] = {
-    "run": "r", "topology": "9f2c", "parameters": 12, "dtype": "float32", "algorithm": "d-psgd",
-    "round": 0,
-}  # fmt: skip
-OURS = Hello(peer="1", to="0", incarnation=2, **_SHARED)
-THEIRS = Hello(peer="0", to="1", incarnation=1, **_SHARED)
-TENSOR = array("f", range(12)).tobytes()
-SESSION = (
-    Data(0, 0, TENSOR), Data(0, 1), Heartbeat(0, 1), Data(1, 0, TENSOR[::-1]), Data(1, 1, b"\0"),
-    Error.of("run", "r", "s"),
-)  # fmt: skip
-GENUINE = frozenset({TENSOR, TENSOR[::-1], b"\0", b""})
-"""All bodies that were ever sent: no other may come out."""
+_EVENTS = (Hello, Data, Heartbeat, Bye, Error, Eof)
 
 
-def _sender() -> Connection:
-    """Return a connection that may say anything a peer says in the middle of a run."""
-    connection = Connection(MAX_BODY)
-    connection.receive_data(b"".join(Connection(0).send(OURS)))
-    connection.accept()
-    return connection
+class Memory:
+    """Gives buffers and counts their bytes. Apart from the victim, which would hold itself."""
 
+    def __init__(self) -> None:
+        self.given = 0
 
-def session() -> list[bytes]:
-    """Return the frames of a whole run, as a peer may send them, each on its own."""
-    connection = _sender()
-    return [b"".join(connection.send(event)) for event in (THEIRS, *SESSION)]
-
-
-def _goodbye() -> bytes:
-    connection = Connection(0)
-    connection.send(THEIRS)
-    return b"".join(connection.send(Bye("finished", 2)))
-
-
-FRAMES = session()
-BYE = _goodbye()
-
-
-@dataclass
-class Victim:
-    """A connection that counts what it allocates and keeps what it is told."""
-
-    allocated: int = 0
-    events: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.connection = Connection(MAX_BODY, slots=SLOTS, allocate=self._allocate)
-        self.connection.send(OURS)
-
-    def _allocate(self, nbytes: int) -> bytearray:
-        self.allocated += nbytes
+    def __call__(self, nbytes: int) -> bytearray:
+        self.given += nbytes
         return bytearray(nbytes)
+
+
+class Victim:
+    """A connection that counts what it allocates and keeps what it is told.
+
+    Parameters
+    ----------
+    greeted
+        Begin after both HELLOs, as if they had been said and heard: saying them each time
+        takes longer than what comes after.
+    checksum
+        As of :class:`~gossipml.wire.Connection`.
+    slow
+        Hold tensors until nothing can be read without their slots.
+    """
+
+    def __init__(self, *, greeted: bool = False, checksum: bool = True, slow: bool = False) -> None:
+        self._memory = Memory()
+        self.events: list[Event] = []
+        self._held: list[tuple[Data, bytes]] | None = [] if slow else None
+        self.connection = Connection(
+            MAX_BODY, slots=SLOTS, checksum=checksum, allocate=self._memory
+        )
+        if greeted:
+            self.connection._sending = self.connection._receiving = State.OPEN
+            self.connection._accepted = True
+        else:
+            self.connection.send(OURS)
+
+    @property
+    def allocated(self) -> int:
+        """How many bytes the connection has asked for."""
+        return self._memory.given
 
     def hear(self, chunk: bytes) -> bool:
         """Take a chunk; return False once the connection has failed."""
+        connection = self.connection
         try:
-            events = self.connection.receive_data(chunk)
-            while events:
+            events = connection.receive_data(chunk)
+            while events or (self._held and connection.paused):
                 for event in events:
                     self._take(event)
-                events = self.connection.next_events() if chunk else []
+                if self._held and connection.paused:
+                    self._let_go(*self._held.pop(0))
+                events = connection.next_events() if chunk else []
         except RemoteProtocolError:
             return False
         finally:
-            assert self.allocated <= SLOTS * (HEADER_SIZE + MAX_BODY)
+            assert self._memory.given <= SLOTS * (HEADER_SIZE + MAX_BODY)
         return True
 
     def _take(self, event: Event) -> None:
+        if isinstance(event, Data):
+            body = bytes(event.body)
+            self.events.append(Data(event.round, event.request, body))
+            if self._held is None or not body:
+                self.connection.release(event)
+            else:
+                self._held.append((event, body))
+            return
         if isinstance(event, Hello):
             self.connection.accept()
-        if isinstance(event, Data):
-            self.events.append(Data(event.round, event.request, bytes(event.body)))
-            self.connection.release(event)
-        else:
-            self.events.append(event)
+        self.events.append(event)
+
+    def _let_go(self, event: Data, body: bytes) -> None:
+        assert event.body == body, "a tensor was written over before it was released"
+        self.connection.release(event)
 
 
-# --- damage -----------------------------------------------------------------------------
+def attack(draws: Draws) -> None:
+    """Damage a frame, early or late in a connection, and check what comes of it."""
+    style = draws.number()
+    greeted, checksum = style % 8 > 2, style >> 3 & 7 != 0
+    victim = Victim(greeted=greeted, checksum=checksum, slow=style >> 6 & 3 == 0)
+    stream = damaged(draws, greeted=greeted)
+    _hear(victim, stream.chunks)
+    if checksum and not stream.forged:
+        bodies = [event.body for event in victim.events if isinstance(event, Data)]
+        assert GENUINE.issuperset(bodies)
 
 
-def flip(rng: random.Random, data: bytearray) -> None:
-    """Turn one to four bits."""
-    for _ in range(rng.randint(1, 4)):
-        bit = rng.randrange(8 * len(data))
-        data[bit // 8] ^= 1 << bit % 8
+def ramble(draws: Draws) -> int:
+    """After a good handshake, say good frames in any order; return how many were heard."""
+    victim = Victim(slow=draws.number() & 3 == 0)
+    assert victim.hear(GREETING)
+    failed = not _hear(victim, moves(draws).chunks)
+    said = [event for event in victim.events[1:] if not isinstance(event, Eof)]
+    assert GENUINE.issuperset(event.body for event in said if isinstance(event, Data))
+    return len(said) + failed
 
 
-def truncate(rng: random.Random, data: bytearray) -> None:
-    """Leave out the end."""
-    del data[rng.randrange(len(data)) :]
-
-
-def cut_out(rng: random.Random, data: bytearray) -> None:
-    """Leave out some bytes in the middle."""
-    start = rng.randrange(len(data))
-    del data[start : start + rng.randint(1, 8)]
-
-
-def insert(rng: random.Random, data: bytearray) -> None:
-    """Put bytes in."""
-    start = rng.randrange(len(data) + 1)
-    data[start:start] = rng.randbytes(rng.randint(1, 40))
-
-
-def garbage(rng: random.Random, data: bytearray) -> None:
-    """Send something else altogether."""
-    data[:] = rng.randbytes(rng.randint(1, 80))
-
-
-def lie(rng: random.Random, data: bytearray) -> None:
-    """Put a whole new header in front of what is left, with a right checksum."""
-    length = rng.choice([0, 1, 47, 48, 49, 1024, 1025, 4096, 4097, 2**31, 2**63, 2**64 - 1])
-    crc = rng.choice([None, 0, rng.getrandbits(32)])
-    round, request = (rng.choice([0, 1, 2**32 - 1]) for _ in range(2))
-    kind = rng.choice(list(Kind))
-    data[:HEADER_SIZE] = pack_header(Header(kind, round, request, length, crc))
-
-
-DAMAGE: tuple[Callable[[random.Random, bytearray], None], ...] = (
-    flip, truncate, cut_out, insert, garbage, lie,
-)  # fmt: skip
-
-
-def damaged(rng: random.Random, *, greeted: bool) -> bytes:
-    """Return a few frames, one of them damaged in one or two ways."""
-    frames = FRAMES[1:] if greeted else FRAMES
-    frame = bytearray(rng.choice(frames))
-    for damage in rng.choices(DAMAGE, k=rng.choice([1, 1, 2])):
-        if frame:
-            damage(rng, frame)
-    before = b"" if greeted or rng.random() < 0.5 else FRAMES[0]
-    return before + frame + rng.choice([b"", *FRAMES, BYE])
-
-
-def chunks(rng: random.Random, data: bytes) -> list[bytes]:
-    """Return the bytes whole, in two, or one by one; rarely the last, which is slow."""
-    style = rng.random()
-    if style < 0.04:
-        return [data[i : i + 1] for i in range(len(data))]
-    if style < 0.4 and len(data) > 1:
-        cut = rng.randrange(1, len(data))
-        return [data[:cut], data[cut:]]
-    return [data] if data else []
-
-
-def attack(rng: random.Random) -> None:
-    """Damage a frame of a new connection and check what comes of it."""
-    victim = Victim()
-    greeted = rng.random() < 0.6
-    if greeted:
-        assert victim.hear(FRAMES[0])
-    ended = [b""] if rng.random() < 0.5 else []
-    _hear_all(victim, chunks(rng, damaged(rng, greeted=greeted)) + ended)
-
-
-def ramble(rng: random.Random) -> int:
-    """After a good handshake, say good frames in any order; return how many."""
-    victim = Victim()
-    assert victim.hear(FRAMES[0])
-    said = rng.choices([*FRAMES, BYE], k=rng.randint(1, 12))
-    _hear_all(victim, said)
-    return len(said)
-
-
-def _hear_all(victim: Victim, said: Sequence[bytes]) -> None:
-    for chunk in said:
-        if not victim.hear(chunk):
-            break
-    bodies = [event.body for event in victim.events if isinstance(event, Data)]
-    assert GENUINE.issuperset(bodies)
-    assert all(isinstance(event, Hello | Data | Heartbeat | Bye | Error | Eof)
-               for event in victim.events)  # fmt: skip
+def _hear(victim: Victim, chunks: Sequence[bytes]) -> bool:
+    good = all(victim.hear(chunk) for chunk in chunks)
+    assert all(isinstance(event, _EVENTS) for event in victim.events)
+    return good
 
 
 # --- many -------------------------------------------------------------------------------
@@ -221,23 +153,22 @@ def fuzz(frames: int, seed: int, tell: Callable[[int], None] = lambda done: None
         Whatever else the connection raised: a bug of it.
     """
     begin = time.perf_counter()
-    rng = random.Random()
     done = turn = 0
     early: float | None = None
     while done < frames:
         if turn % BLOCK == 0:
-            rng = random.Random(f"{seed} {turn}")
+            draws = Draws(seed, turn)
         try:
             if turn % 8:
-                attack(rng)
+                attack(draws)
                 done += 1
             else:
-                done += ramble(rng)
+                done += ramble(draws)
         except Exception as error:
             error.add_note(f"seed {seed}, turn {turn} of a block of {BLOCK}")
             raise
         turn += 1
-        if turn % 20_000 == 0:
+        if turn % (20 * BLOCK) == 0:
             tell(done)
             early = early or _resident_mib()
     took_s = time.perf_counter() - begin
@@ -282,6 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for k in range(options.processes)
     ]  # fmt: skip
+    _wait_for_all_or_a_bug(workers)
     said = [worker.communicate()[0] for worker in workers]
     if any(worker.returncode for worker in workers):
         print(f"failed: {[worker.returncode for worker in workers]} {said}", file=sys.stderr)
@@ -304,13 +236,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _wait_for_all_or_a_bug(workers: Sequence[subprocess.Popen[str]]) -> None:
+    """Wait until all have ended; end them when one has failed, or when interrupted."""
+    try:
+        while any(worker.poll() is None for worker in workers):
+            if any(worker.returncode for worker in workers):
+                return
+            time.sleep(0.05)
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
 def _shown(frames: int, quiet: bool) -> Callable[[int], None]:
-    """Return what tells on a terminal how far it is."""
+    """Return what tells how far it is: over and over on a terminal, else once in ten percent."""
+    if quiet:
+        return lambda done: None
+    begin, terminal, told = time.perf_counter(), sys.stderr.isatty(), 0
 
     def tell(done: int) -> None:
-        print(f"\r{done / frames:5.0%}", end="", file=sys.stderr, flush=True)
+        nonlocal told
+        tenth = 10 * done // frames
+        if terminal or tenth > told:
+            told = tenth
+            left_s = (time.perf_counter() - begin) * (frames / done - 1)
+            line = f"{done / frames:5.0%} of the frames; {max(0.0, left_s):.0f} s left "
+            print(*("\r", line) if terminal else (line,), sep="", file=sys.stderr, flush=True,
+                  end="" if terminal else "\n")  # fmt: skip
 
-    return tell if sys.stderr.isatty() and not quiet else lambda done: None
+    return tell
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sims.soak.showing import Bar, show
 
 app = typer.Typer(
     add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False,
-    help="What real processes survive. Without a command: kills and stops in a run.",
+    help="What real processes survive. Without a command: kills, stops and black holes in a run.",
 )  # fmt: skip
 
 Out = Annotated[Path | None, typer.Option(help="Folder for the figures as JSON, and pictures.")]
@@ -25,22 +25,26 @@ def churn(
     seconds: Annotated[float, typer.Option(help="Of each of the two runs.")] = 120.0,
     kill_every: Annotated[float, typer.Option(help="Seconds; 0: never.")] = 2.0,
     stop_every: Annotated[float, typer.Option(help="Seconds; 0: never.")] = 0.0,
+    black_hole_every: Annotated[float, typer.Option(help="Seconds; 0: never.")] = 0.0,
     step_ms: Annotated[float, typer.Option(help="A step takes so long; 0: as it may.")] = 50.0,
     graph: str = "ring",
     seed: int = 1,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Key of the experiment.")] = None,
     out: Out = None,
 ) -> None:
-    """Kill and freeze real peers, and compare with a run that nobody disturbs."""
+    """Kill, freeze and cut off real peers, and compare with a run that nobody disturbs."""
     if context.invoked_subcommand is not None:
         return
     from sims.soak.churn import Plan, experiment_of, figures, play
     from sims.soak.picture import draw
 
     experiment = experiment_of(peers, graph, step_ms, set_ or [])
-    plan = Plan(seconds=seconds, kill_every=kill_every, stop_every=stop_every, seed=seed)
+    plan = Plan(
+        seconds=seconds, kill_every=kill_every, stop_every=stop_every,
+        black_hole_every=black_hole_every, seed=seed,
+    )  # fmt: skip
     with Bar("undisturbed", seconds) as bar:
-        calm = play(experiment, Plan(seconds=seconds), bar.at)
+        calm = play(experiment, plan.calm, bar.at)
     with Bar("disturbed", seconds) as bar:
         rough = play(experiment, plan, bar.at)
     found = {"peers": peers, "graph": graph, "step_ms": step_ms} | figures(calm, rough, plan)

@@ -7,14 +7,17 @@ import random
 import signal
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 import gossipml
 from gossipml import assembly
 from gossipml.experiment import load_experiment
+from gossipml.faults import Fault
 from sims.soak.watching import Watch
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ SIMS = Path(__file__).parents[1]
 DEVICE = Path(__file__).with_name("device.py")
 HUNG_S = 3.0  # a living process that reports no round for so long hangs
 START_S = 120.0  # all peers play by then
-FREEZE_S = 1.5
+FREEZE_S = 1.5  # also how long nothing gets to a peer or away from it
+NEVER = -1  # the seed of holes that come when all is over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,13 @@ class Plan:
     seconds: float
     kill_every: float = 0.0
     stop_every: float = 0.0
+    black_hole_every: float = 0.0
     seed: int = 0
+
+    @property
+    def calm(self) -> Plan:
+        """As long, and with the same proxy in the path of all links, but nothing happens."""
+        return replace(self, kill_every=0.0, stop_every=0.0, seed=NEVER)
 
 
 @dataclass
@@ -73,6 +83,9 @@ def experiment_of(peers: int, graph: str, step_ms: float, sets: Sequence[str]) -
 def play(experiment: Experiment, plan: Plan, tell: Callable[[float, str], None]) -> Course:
     """Run an experiment for so long, disturbed as planned, and stop it by a signal."""
     graph = assembly.build_network(experiment).topology
+    experiment = msgspec.structs.replace(
+        experiment, faults=(*experiment.faults, *holes(graph.ids, plan))
+    )
     watch = Watch({a: [graph.ids[j] for j in graph.neighbours(i)] for i, a in enumerate(graph.ids)})
     before = len(os.listdir("/proc/self/fd"))
     deeds: list[tuple[float, str, str]] = []
@@ -103,9 +116,27 @@ def play(experiment: Experiment, plan: Plan, tell: Callable[[float, str], None])
         over.set()
         hand.join()
     after = len(os.listdir("/proc/self/fd"))
+    deeds = sorted(deeds + [d for d in watch.holes() if span[0] <= d[0] <= span[1]])
     return Course(
         watch, result, span[0], span[1], deeds, (before, after), watch.left_behind()
     )  # fmt: skip
+
+
+def holes(ids: Sequence[str], plan: Plan) -> list[Fault]:
+    """Return when nothing gets to a peer or away from it, which the supervisor's proxy sees to.
+
+    Time counts from the first round of a peer here; what comes before all play is not counted.
+    """
+    if not plan.black_hole_every:
+        return []
+    rng = random.Random(f"{plan.seed} holes")
+    count = int((START_S + plan.seconds) / plan.black_hole_every)
+    late = 2 * START_S + plan.seconds if plan.seed == NEVER else 0.0
+    return [
+        Fault(kind="black-hole", peers=(rng.choice(ids),), at_s=late + k * plan.black_hole_every,
+              for_s=FREEZE_S)
+        for k in range(1, count + 1)
+    ]  # fmt: skip
 
 
 def _disturb(
@@ -132,7 +163,9 @@ def _disturb(
             life.frozen[-1] = (life.frozen[-1][0], now + HUNG_S)
         while due and due[0][0] <= now:
             _, kind = due.pop(0)
-            whole = [life for life in watch.alive() if life not in [f for _, f in thaw]]
+            hidden = {peer for t, _, peer in watch.holes() if now < t + FREEZE_S}
+            whole = [life for life in watch.alive()
+                     if life not in [f for _, f in thaw] and life.peer not in hidden]  # fmt: skip
             life = rng.choice(sorted(whole, key=lambda life: life.peer))
             deeds.append((watch.clock(), kind, life.peer))
             if kind == "kill":
@@ -165,6 +198,7 @@ def figures(calm: Course, rough: Course, plan: Plan) -> dict[str, Any]:
         "seconds": plan.seconds,
         "kills": kinds.count("kill"),
         "stops": kinds.count("stop"),
+        "black_holes": kinds.count("black hole"),
         "restarts": sum(event.kind == "restarted" for _, event in rough.watch.events),
         "steps_per_s": round(rough.steps_per_s, 1),
         "steps_per_s_calm": round(calm.steps_per_s, 1),

@@ -36,6 +36,9 @@ SETS = (
 LENGTHS = {"2^63": 2**63, "8 GiB": 8 * 2**30, "1 GiB": 2**30}
 SMALL = ("evaluate_every=1", "peer.connect_timeout_s=1")
 LATE_S = 60.0
+CALM = (
+    600  # rounds before descriptors are used up; of the second half it is said how long they took
+)
 
 
 class Attacker:
@@ -193,7 +196,7 @@ def descriptors(
     """Use up a peer's descriptors with idle connections; a new neighbour comes meanwhile."""
     with tempfile.TemporaryDirectory() as folder, Deployment(Path(folder), "ring", 3, SMALL) as net:
         victim, other = net.start("0"), net.start("1")
-        wait(lambda: min(victim.round, other.round) >= 100, 120, "rounds before the attack")
+        wait(lambda: min(victim.round, other.round) >= CALM, 120, "rounds before the attack")
         resource.prlimit(victim.child.pid, resource.RLIMIT_NOFILE, (limit, limit))
         attacker = Attacker(net, "0", "2")
         before, begin = victim.round, time.monotonic()
@@ -210,8 +213,7 @@ def descriptors(
         seen = wait(lambda: late.heard("connected", "0", 0), LATE_S, "the new neighbour is in")
         joined = wait(lambda: late.heard("rejoined", None, 0), LATE_S, "it plays")
         took_s = time.monotonic() - begin
-        rounds = np.diff([line["t_s"] for _, line in victim.lines("metrics")
-                          if line["round"] > before])  # fmt: skip
+        ends = [(line["round"], line["t_s"]) for _, line in victim.lines("metrics")]
         lines = len(victim.log().splitlines())
         told = sum(
             moment >= begin and event["about"] not in ("1", "2") for moment, event in victim.lines()
@@ -220,10 +222,16 @@ def descriptors(
         attacker.close()
         return {
             "limit": limit, "idle": idle, "most_descriptors_open": most,
-            "round_p50_ms": round(1e3 * float(np.median(rounds)), 2),
-            "round_p99_ms": round(1e3 * float(np.quantile(rounds, 0.99)), 2),
+            "rounds_before": _spread([t for r, t in ends if CALM // 2 <= r <= before]),
+            "rounds": _spread([t for r, t in ends if r > before]),
             **_harm(victim, other),
             "new_neighbour_connected_s": round(seen - up, 2),
             "new_neighbour_plays_s": round(joined - up, 2),
             "log_lines": lines + told, "seconds": round(took_s, 1),
         }  # fmt: skip
+
+
+def _spread(ends: list[float]) -> dict[str, float]:
+    """Return how long rounds took that ended at these moments."""
+    took = 1e3 * np.diff(ends)
+    return {f"p{q}_ms": round(float(np.percentile(took, q)), 2) for q in (50, 99)}

@@ -25,7 +25,10 @@ def draw(calm: Course, rough: Course, path: Path) -> None:
             times.append((k + 0.5) * WINDOW_S)
             rates.append(course.watch.steps(start, start + WINDOW_S) / WINDOW_S)
         axes.plot(times, rates, color=colour, label=label, linewidth=1.2)
-    marks = {"kill": ("SIGKILL", COLOURS[1], "v"), "stop": ("SIGSTOP", COLOURS[2], "s")}
+    marks = {
+        "kill": ("SIGKILL", COLOURS[1], "v"), "stop": ("SIGSTOP", COLOURS[2], "s"),
+        "black hole": ("black hole", COLOURS[3], "o"),
+    }  # fmt: skip
     for kind, (label, colour, marker) in marks.items():
         moments = [t - rough.begin for t, k, _ in rough.deeds if k == kind]
         if moments:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from gossipml.peer.reports import Report
 
+_HOLE = re.compile(r": black-hole on all links of (.+) begins")
+
 
 @dataclass
 class Life:
@@ -136,6 +138,15 @@ class Watch:
         return True
 
     # --- afterwards -------------------------------------------------------------------
+
+    def holes(self) -> list[tuple[float, str, str]]:
+        """Return when black holes began, and around whom."""
+        found = []
+        for moment, event in list(self.events):
+            hole = _HOLE.search(event.detail) if event.kind == "fault" else None
+            if hole is not None:
+                found.append((moment, "black hole", hole[1]))
+        return found
 
     def steps(self, begin: float, end: float) -> int:
         """Return how many steps all peers reported between two moments."""

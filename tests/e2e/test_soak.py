@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,24 @@ def test_peers_are_killed_frozen_and_back(tmp_path):
     assert course.result.summary.stopped
     killed = {peer for _, kind, peer in course.deeds if kind == "kill"}
     assert set(course.result.summary.lost_peers) <= killed  # too late to be there at the end
+
+
+def test_peers_are_cut_off_and_back(tmp_path):
+    """The proxy is in the path of the calm run too, where no hole opens."""
+    experiment = experiment_of(3, "ring", 20.0, ["data.source=iris"])
+    plan = Plan(seconds=6.0, black_hole_every=2.0, seed=1)
+    calm = play(experiment, replace(plan.calm, seconds=1.0), ignore)
+    course = play(experiment, plan, ignore)
+    found = figures(calm, course, plan)
+    assert calm.deeds == []
+    assert {event.kind for _, event in calm.watch.events} & {"disconnected", "lost"} == set()
+    assert found["black_holes"] in (2, 3)
+    cut = {peer for _, _, peer in course.deeds}
+    silent = [(e.peer, e.about) for _, e in course.watch.events
+              if e.kind == "disconnected" and e.detail.startswith("silent")]  # fmt: skip
+    assert cut <= {peer for pair in silent for peer in pair}
+    assert (found["kills"], found["restarts"], found["hung"], found["orphans"]) == (0, 0, [], 0)
+    assert found["steps_per_s"] > 0
 
 
 @pytest.mark.parametrize("allowed", [True, False])

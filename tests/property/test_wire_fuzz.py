@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from gossipml.errors import RemoteProtocolError
 from gossipml.testing import PeerPair
-from gossipml.testing.fuzz import FRAMES, MAX_BODY, OURS, SESSION, SLOTS, THEIRS, Victim, fuzz, main
+from gossipml.testing.damage import (
+    BYE,
+    DAMAGE,
+    FRAMES,
+    MAX_BODY,
+    OURS,
+    SESSION,
+    THEIRS,
+    Draws,
+    damaged,
+    forge,
+    moves,
+)
+from gossipml.testing.fuzz import SLOTS, Victim, fuzz, main
 from gossipml.wire import Bye, Connection, Data, Eof, Heartbeat, Kind, body_checksum
 from gossipml.wire.frames import HEADER_SIZE, Header, pack_header
 
@@ -75,6 +88,56 @@ def test_a_bug_is_found_and_its_seed_said(monkeypatch):
     with pytest.raises(struct.error) as caught:
         fuzz(1000, seed=1)
     assert caught.value.__notes__[0].startswith("seed 1, turn ")
+
+
+def test_a_victim_that_was_not_greeted_is_as_one_that_was():
+    """All that a connection knows after both HELLOs, but for whom its memory is from."""
+    said, spared = Victim(), Victim(greeted=True)
+    assert said.hear(FRAMES[0])
+    told, kept = vars(said.connection), vars(spared.connection)
+    rooms = {"_slots", "_header_room", "_control_room", "_room"}  # compared by what they hold
+    assert {name: told[name] for name in told.keys() - rooms} == {
+        name: kept[name] for name in kept.keys() - rooms
+    }
+    for victim in (said, spared):
+        assert all(victim.hear(frame) for frame in FRAMES[1:])
+    assert said.events[1:] == spared.events == list(SESSION)
+
+
+def test_a_slow_victim_hears_all_and_nothing_is_written_over():
+    quick, slow = (Victim(greeted=True, slow=slow) for slow in (False, True))
+    said = b"".join(FRAMES[1:-1]) * 4
+    assert quick.hear(said)
+    assert slow.hear(said)
+    assert slow.events == quick.events
+    assert len(slow.events) == 4 * len(FRAMES[1:-1])
+
+
+def test_every_kind_of_damage_and_of_cutting_comes():
+    draws = Draws(3)
+    streams = [damaged(draws, greeted=k % 2 == 0) for k in range(2000)]
+    assert {len(stream.chunks) > 1 for stream in streams} == {False, True}
+    assert any(all(len(chunk) < 2 for chunk in stream.chunks) for stream in streams)
+    assert {stream.chunks[-1] == b"" for stream in streams if stream.chunks} == {False, True}
+    assert {stream.forged for stream in streams} == {False, True}
+    for damage in DAMAGE:
+        changed = {bytes(data) for data in map(bytearray, FRAMES) if damage(draws, data) is None}
+        assert not changed <= set(FRAMES), damage
+    assert any(BYE in b"".join(moves(draws).chunks) for _ in range(50))
+
+
+def test_forged_checksums_are_right():
+    """So that damage reaches what is behind them."""
+    draws, reasons = Draws(4), set()
+    for _ in range(500):
+        data = bytearray(FRAMES[0])
+        forge(draws, data)
+        try:
+            Connection(MAX_BODY).receive_data(data)
+        except RemoteProtocolError as error:
+            reasons.add(str(error).split(":")[0])
+    assert {"HELLO", "protocol version"} <= reasons
+    assert len(reasons) > 4
 
 
 # --- hypothesis -----------------------------------------------------------------------

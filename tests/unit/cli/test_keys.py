@@ -77,6 +77,13 @@ def test_wrong_keys_are_one_line(tmp_path, ring):
     again = refuse("keys", "pin", ring(), folder, folder / "1.crt", "--out", out)
     assert "of peer '1', as is" in again
     (tmp_path / "empty").mkdir()
+    for days in (3_000_000, 10**9):
+        long = ("keys", "new", "--id", "1", "--days", days, "-o", tmp_path / "long")
+        assert f"days: found {days}, which ends after the year 9999" in refuse(*long)
+    for id in ("", "a\nb", "\udcff"):  # the last is what a byte that is not UTF-8 becomes
+        named = ("keys", "new", "--id", id, "-o", tmp_path / "long")
+        assert f"id {id!r}, expected printable characters" in refuse(*named)
+    assert not (tmp_path / "long").exists()
     assert "no certificates" in refuse("keys", "pin", ring(), tmp_path / "empty", "--out", out)
     assert "found no certificate" in refuse("keys", "pin", ring(), folder / "1.key", "--out", out)
     assert "cannot hold keys" in refuse("keys", "pin", ring(), folder, "--out", "out.csv")

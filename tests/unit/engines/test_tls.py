@@ -14,7 +14,7 @@ import pytest
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dh, ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import ExtensionOID
 
 from gossipml import keys
 from gossipml.engines import tls
@@ -244,7 +245,14 @@ async def test_a_reader_with_endless_input_lets_others_run(trust):
 # --- who must not get in -----------------------------------------------------------------
 
 
-def made(folder, name, peer="b", *, key=None, signer=None, issuer=None, days=9, uris=None, start=2):
+X400 = bytes([0x30, 20, 0xA3, 0, 0x86, 16]) + b"gossipml://peer/"
+"""A subject alternative name of a kind that nobody has used since 1995, beside a URI."""
+
+
+def made(
+    folder, name, peer="b", *, key=None, signer=None, issuer=None, days=9, uris=None, start=2,
+    names=None, twice=False,
+):  # fmt: skip
     """Write a key and a certificate that may be wrong in some way; return the key's file."""
     key = key or Ed25519PrivateKey.generate()
     now = dt.datetime.now(dt.UTC)
@@ -259,18 +267,36 @@ def made(folder, name, peer="b", *, key=None, signer=None, issuer=None, days=9, 
         .not_valid_after(now + dt.timedelta(days=days))
     )
     uris = [keys.NAMES + peer] if uris is None else uris
-    if uris:
+    if names is not None:
+        odd = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names)
+        certificate = certificate.add_extension(odd, False)
+    elif uris:
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
         certificate = certificate.add_extension(names, False)
+    for number in (4, 5) if twice else ():
+        oid = x509.ObjectIdentifier(f"1.2.3.{number}")
+        certificate = certificate.add_extension(x509.UnrecognizedExtension(oid, b"\x05\0"), False)
     signer = signer or key
     digest = None if isinstance(signer, Ed25519PrivateKey) else hashes.SHA256()
-    (folder / f"{name}.crt").write_bytes(
-        certificate.sign(signer, digest).public_bytes(Encoding.PEM)
-    )
+    signed = certificate.sign(signer, digest)
+    pem = repeated(signed, signer) if twice else signed.public_bytes(Encoding.PEM)
+    (folder / f"{name}.crt").write_bytes(pem)
     (folder / f"{name}.key").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     return folder / f"{name}.key"
+
+
+def repeated(certificate, signer):
+    """Return a certificate (PEM) that has its first extension twice, signed anew."""
+    place = certificate.tbs_certificate_bytes.index(b"\x06\x03\x2a\x03\x04")
+    tbs = bytearray(certificate.tbs_certificate_bytes)
+    tbs[place + 11 : place + 16] = tbs[place : place + 5]
+    whole = bytearray(certificate.public_bytes(Encoding.DER))
+    begin = whole.index(certificate.tbs_certificate_bytes)
+    whole[begin : begin + len(tbs)] = tbs
+    whole[-64:] = signer.sign(bytes(tbs))
+    return ssl.DER_cert_to_PEM_cert(bytes(whole)).encode()
 
 
 def loaded(folder, peer):
@@ -293,6 +319,8 @@ BAD = {
     "no name": ({"key": "b", "uris": []}, "it has no subject alternative name"),
     "two names": ({"key": "b", "uris": [keys.NAMES + "b", keys.NAMES + "a"]}, "expected one"),
     "foreign name": ({"key": "b", "uris": ["spiffe://x/b"]}, "expected one"),
+    "a kind of name from the past": ({"key": "b", "names": X400}, "are not supported"),
+    "an extension twice": ({"key": "b", "twice": True}, "uplicate"),
 }  # fmt: skip
 
 
@@ -496,3 +524,12 @@ def test_what_is_wrong_with_a_key_is_one_line(folder, pins, tmp_path):
         Trust("a", folder / "a.key", {"b": "AAAA"})
     with pytest.raises(ConfigError, match="peers 'b' and 'c' have one public_key"):
         Trust("a", folder / "a.key", {"b": pins["b"], "c": pins["b"]})
+
+
+@pytest.mark.filterwarnings("ignore:Diffie-Hellman")
+def test_a_pin_of_a_key_that_no_certificate_can_have_is_one_line(folder):
+    """Of Diffie and Hellman: it is read, and then cannot be used."""
+    key = dh.generate_parameters(generator=2, key_size=512).generate_private_key()
+    pin = keys.to_text(keys._bytes(key.public_key()))
+    with pytest.raises(ConfigError, match=r"public_key of peer 'b': found .*, expected the base64"):
+        Trust("a", folder / "a.key", {"b": pin})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 
 import msgspec
@@ -178,3 +179,18 @@ async def test_who_forks_leaves_when_its_supervisor_is_gone(orders, home):
         await process.wait()
     ended, _ = await trio.to_thread.run_sync(psutil.wait_procs, [server], 20)
     assert ended or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_fork_that_the_system_refuses_is_none():
+    """The first of two is made, the second not: who forks is not to take itself for it."""
+    code = (
+        "import os; from gossipml.launch import warm; real = os.fork\n"
+        "def refuse(): raise BlockingIOError('no more')\n"
+        "def once():\n"
+        "    pid = real(); os.fork = real if pid else refuse; return pid\n"
+        "os.fork = once\n"
+        "try: warm._fork()\n"
+        "except BlockingIOError as error: print(error, flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["no more", "the system gives no second process"]
