@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from gossipml.algorithms import ALGORITHMS
-from gossipml.algorithms.describing import Description, describe
 from gossipml.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from gossipml.algorithms.describing import Description
 
 app = typer.Typer(help="Methods by name: equations, papers, facts.", no_args_is_help=True)
 
@@ -22,6 +20,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 @app.command("list")
 def list_algorithms(as_json: Json = False) -> None:
     """List the methods that have a name."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gossipml.algorithms import ALGORITHMS
+    from gossipml.algorithms.describing import describe
+
     found = [describe(method) for method in ALGORITHMS.values()]
     if as_json:
         _print_json({"algorithms": found})
@@ -36,6 +41,13 @@ def list_algorithms(as_json: Json = False) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
     """Show one method: its equation, papers, options, and what it needs and promises."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gossipml.algorithms import ALGORITHMS
+    from gossipml.algorithms.describing import describe
+
     if name not in ALGORITHMS:
         raise ConfigError(f"NAME: unknown algorithm {name!r}{nearest(name, ALGORITHMS)}")
     one = describe(ALGORITHMS[name])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gossipml.cli.options import Json, Quiet, print_json, talk
 from gossipml.errors import ConfigError
@@ -60,6 +58,9 @@ def bench(
     if json:
         print_json(measured)
         return
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     console.print(
         f"{measured.between}, plain sockets: round trip {measured.round_trip_us:.0f} µs, "

@@ -9,7 +9,7 @@ import typer
 
 from gossipml.cli.options import Json, print_json, talk
 from gossipml.errors import ConfigError, MissingExtraError
-from gossipml.observe.curves import Axis
+from gossipml.observe.axes import Axis
 
 if TYPE_CHECKING:
     from gossipml.observe.comparison import Comparison

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from gossipml.errors import ConfigError
-from gossipml.observe.runfolder import file_name
-from gossipml.topology import load_topology, save_topology
 
 KEEPS_KEYS = (".json", ".graphml", ".gml")
 
@@ -33,6 +31,7 @@ def new(
     Prints the public key, as topology files pin it.
     """
     from gossipml import keys
+    from gossipml.observe.runfolder import file_name
 
     file, public_key = keys.make_key(id, out, file_name(id), days)
     typer.echo(f"{file}: keep it secret; {file.with_suffix('.crt')}: for the others", err=True)
@@ -47,6 +46,7 @@ def pin(
 ) -> None:
     """Write the public keys of certificates into a topology file: these peers, and no others."""
     from gossipml import keys
+    from gossipml.topology import load_topology, save_topology
 
     if out.suffix not in KEEPS_KEYS:
         raise ConfigError(f"--out: {out} cannot hold keys, expected {' or '.join(KEEPS_KEYS)}")

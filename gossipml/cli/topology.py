@@ -6,37 +6,18 @@ import os
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
+import gossipml.topology as topologies  # resolves its names on first use
 from gossipml.errors import ConfigError
-from gossipml.topology import (
-    GRAPHS,
-    NAMES,
-    SCHEDULES,
-    Schedule,
-    Static,
-    Topology,
-    TopologyFacts,
-    brings_graph,
-    canonical,
-    describe,
-    describe_schedule,
-    is_fixed,
-    load_topology,
-    make_schedule,
-    make_topology,
-    mixing,
-    options_of,
-    save_topology,
-    schedule_options,
-)
-from gossipml.topology.files import EXTENSIONS
-from gossipml.topology.weights import with_weights
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gossipml.topology import Schedule, Topology, TopologyFacts
 
 KEEPS_ADDRESSES = (".json", ".graphml", ".gml")
 
@@ -60,8 +41,11 @@ Plot = Annotated[Path | None, typer.Option("--plot", help="Draw a picture into t
 @app.command("list")
 def list_graphs(as_json: Json = False) -> None:
     """List the graphs and the schedules that have a name."""
-    graphs = [_listing(name) for name in NAMES]
-    schedules = [_listing(name, schedule=True) for name in SCHEDULES if not brings_graph(name)]
+    from rich.table import Table
+
+    graphs = [_listing(name) for name in topologies.NAMES]
+    needing = [name for name in topologies.SCHEDULES if not topologies.brings_graph(name)]
+    schedules = [_listing(name, schedule=True) for name in needing]
     if as_json:
         _print_json({"graphs": graphs, "schedules": schedules})
         return
@@ -91,14 +75,14 @@ def show(
     """
     topology, schedule = _open_with_schedule(graph, peers, seed, _options(options))
     if schedule is None:
-        facts = describe(topology, weights, matrix=matrix)
+        facts = topologies.describe(topology, weights, matrix=matrix)
     else:
         facts = _described(topology, schedule, weights, matrix=matrix)
     if plot is not None:
         from gossipml.topology import plot as pictures
 
         if schedule is None:
-            pictures.plot_topology(topology, mixing(topology, weights), plot)
+            pictures.plot_topology(topology, topologies.mixing(topology, weights), plot)
         elif schedule.static:
             pictures.plot_topology(topology, schedule.matrix(0), plot)
         else:
@@ -119,9 +103,11 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare graphs side by side; --plot draws how fast each one agrees."""
+    from rich.table import Table
+
     opened = [_open_with_schedule(graph, peers, seed, {}) for graph in graphs]
     facts = [
-        describe(topology, weights)
+        topologies.describe(topology, weights)
         if schedule is None
         else _described(topology, schedule, weights, matrix=False)
         for topology, schedule in opened
@@ -170,8 +156,10 @@ def make(
         consecutive = _addresses(addresses, topology.n)
         topology = replace(topology, addresses=consecutive)
     if weights is not None:
-        topology = with_weights(topology, mixing(topology, weights))
-    save_topology(topology, out)
+        from gossipml.topology.weights import with_weights
+
+        topology = with_weights(topology, topologies.mixing(topology, weights))
+    topologies.save_topology(topology, out)
     typer.echo(f"{out}: {topology.n} peers, {topology.links} links", err=True)
 
 
@@ -182,8 +170,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check that a topology file can be used with these weights; one line of success or error."""
-    topology = load_topology(file)
-    facts = describe(topology, weights)
+    topology = topologies.load_topology(file)
+    facts = topologies.describe(topology, weights)
     if as_json:
         _print_json(facts)
         return
@@ -197,9 +185,11 @@ def check(
 
 def _open(graph: str, peers: int | None, seed: int, options: dict[str, Any]) -> Topology:
     """Return the graph of a name, or of a file: what has an extension or a folder is a file."""
+    from gossipml.topology.files import EXTENSIONS
+
     path = Path(graph)
     if path.suffix.lower() in EXTENSIONS or os.sep in graph or path.is_file():
-        topology = load_topology(path)
+        topology = topologies.load_topology(path)
         if peers not in (None, topology.n):
             raise ConfigError(f"--peers: found {peers}, but {graph} has {topology.n}; leave it out")
         if options:
@@ -207,9 +197,9 @@ def _open(graph: str, peers: int | None, seed: int, options: dict[str, Any]) -> 
         return topology
     if taken := {"name", "peers", "seed"} & options.keys():
         raise ConfigError(f"--set: found {min(taken)}, expected an option of the graph")
-    if peers is None and not is_fixed(graph):
+    if peers is None and not topologies.is_fixed(graph):
         peers = 16
-    return make_topology(graph, peers, seed, **options)
+    return topologies.make_topology(graph, peers, seed, **options)
 
 
 def _open_with_schedule(
@@ -217,15 +207,15 @@ def _open_with_schedule(
 ) -> tuple[Topology, Schedule | None]:
     """Return the graph and its schedule; None for the weights of a rule, the same for ever."""
     spec = options.pop("schedule", None)
-    name = canonical(graph)
+    name = topologies.canonical(graph)
     topology = _open(graph, peers, seed, options)
-    if spec is None and brings_graph(name):
+    if spec is None and topologies.brings_graph(name):
         spec = {"name": name, **options}
     if spec is None or spec in ("static", {"name": "static"}):
         return topology, None
     if not isinstance(spec, str | dict):
         raise ConfigError(f"--set: found schedule={spec!r}, expected a name or a table")
-    return topology, make_schedule(spec, topology, seed=seed)
+    return topology, topologies.make_schedule(spec, topology, seed=seed)
 
 
 def _described(
@@ -235,8 +225,8 @@ def _described(
         raise ConfigError(
             f"--weights: found {weights!r} beside the schedule {schedule.kind!r}, which has its own"
         )
-    facts = describe_schedule(schedule, matrix=matrix)
-    on_graph = "" if brings_graph(topology.name) else f" on {topology.name}"
+    facts = topologies.describe_schedule(schedule, matrix=matrix)
+    on_graph = "" if topologies.brings_graph(topology.name) else f" on {topology.name}"
     return msgspec.structs.replace(facts, name=f"{schedule.kind}{on_graph}")
 
 
@@ -267,23 +257,25 @@ def _addresses(first: str, count: int) -> tuple[str, ...]:
 
 
 def _listing(name: str, *, schedule: bool = False) -> dict[str, Any]:
-    schedule = schedule or name not in GRAPHS
-    made = SCHEDULES[name] if schedule else GRAPHS[name]
+    schedule = schedule or name not in topologies.GRAPHS
+    made = topologies.SCHEDULES[name] if schedule else topologies.GRAPHS[name]
     description = (made.__doc__ or "").partition("\n")[0]
-    found = schedule_options(name) if schedule else options_of(name)
+    found = topologies.schedule_options(name) if schedule else topologies.options_of(name)
     options = [
         key if option.default is None else f"{key}={option.default}"
         for key, option in found.items()
     ]
     return {
         "name": name,
-        "time_varying": schedule and not issubclass(made, Static),  # type: ignore[arg-type]
+        "time_varying": schedule and not issubclass(made, topologies.Static),  # type: ignore[arg-type]
         "options": options,
         "description": description.removeprefix("Return ").rstrip("."),
     }
 
 
 def _print_facts(facts: TopologyFacts) -> None:
+    from rich.table import Table
+
     table = Table(box=None, show_header=False, pad_edge=False)
     kind = "directed" if facts.directed else "undirected"
     for label, value in (
@@ -346,6 +338,8 @@ def _or_dash(value: float | None) -> str:
 
 
 def _print(table: Table) -> None:
+    from rich.console import Console
+
     Console().print(table)
 
 

@@ -24,14 +24,13 @@ from gossipml.cli.options import (
     talk,
 )
 from gossipml.errors import ConfigError
-from gossipml.peer.reports import Evaluation, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gossipml.experiment import Experiment
     from gossipml.observe.progress import LiveTable
-    from gossipml.peer.reports import Report
+    from gossipml.peer.reports import Event, Report
 
 RANKS = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "RANK", "JOB_COMPLETION_INDEX")
 
@@ -242,6 +241,7 @@ def _table(experiment: Experiment, *, quiet: bool) -> LiveTable:
 
 def _also_tell(table: LiveTable, *, verbose: bool) -> Callable[[Report], None]:
     """Return a listener that updates the table and, if asked, writes a line for each event."""
+    from gossipml.peer.reports import Event
 
     def listen(report: Report) -> None:
         table.update(report)
@@ -273,6 +273,8 @@ def _within(rank: int, peers: int, where: str) -> int:
 
 def _lines(rounds: int, *, quiet: bool, verbose: bool) -> Callable[[Report], None]:
     """Return a listener that tells of a single peer in lines: events, and how far it is."""
+    from gossipml.peer.reports import Evaluation, Event
+
     last = -10.0
 
     def listen(report: Report) -> None:

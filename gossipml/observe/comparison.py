@@ -12,7 +12,7 @@ import msgspec
 
 from gossipml.errors import ConfigError
 from gossipml.observe import bounds, curves, grouping, ranking, statistics
-from gossipml.observe.curves import AXES, Axis, Measure
+from gossipml.observe.axes import AXES, Axis, Measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ Arrays of one run; statistics over several are made elsewhere.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gossipml.observe.axes import Axis, Measure
     from gossipml.observe.history import Column, ColumnName
     from gossipml.observe.trials import Trial
 
     Curve: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-Measure: TypeAlias = Literal["accuracy", "loss"]
-Axis: TypeAlias = Literal["rounds", "gradients", "bytes", "seconds"]
-
-AXES: tuple[Axis, ...] = get_args(Axis)
 
 _COLUMNS: dict[Axis, ColumnName] = {
     "gradients": "gradients", "bytes": "bytes_sent", "seconds": "t_s",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from gossipml.observe.axes import Axis
     from gossipml.observe.comparison import Comparison
-    from gossipml.observe.curves import Axis
     from gossipml.observe.grouping import Group
     from gossipml.observe.ranking import Row
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gossipml.observe import curves, statistics
-from gossipml.observe.curves import AXES, Axis, Measure
+from gossipml.observe.axes import AXES, Axis, Measure
 from gossipml.observe.statistics import Band, Estimate
 from gossipml.observe.trials import Status  # noqa: TC001  msgspec reads annotations
 

@@ -134,5 +134,10 @@ def test_import_gossipml_alone_loads_nothing_but_itself():
     assert {name for name in loaded if name.startswith("gossipml")} == {"gossipml"}
 
 
+def test_every_command_loads_only_what_it_needs():
+    """All of them are defined before one is run, and ``--help`` runs none."""
+    assert not loaded_by("import gossipml.cli.app") & {*HEAVY, "numpy", "trio"} - {"typer"}
+
+
 def test_the_check_for_light_imports_can_fail():
     assert "networkx" in loaded_by("import gossipml\ngossipml.topology.ring(3)")
