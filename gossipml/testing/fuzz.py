@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gossipml.errors import RemoteProtocolError
 from gossipml.testing.damage import GENUINE, GREETING, MAX_BODY, OURS, Draws, damaged, moves
 from gossipml.wire import Bye, Connection, Data, Eof, Error, Event, Heartbeat, Hello
+from gossipml.wire.frames import HEADER_SIZE
 from gossipml.wire.states import State
 
 if TYPE_CHECKING:

@@ -107,10 +107,11 @@ class Run:
 def undisturbed_distance(graph, rounds):
     """Return how far apart peers end that nothing happens to."""
 
-    async def nothing(run, nursery):
-        pass
+    return Run(graph, rounds=rounds).play(_nothing).distance()
 
-    return Run(graph, rounds=rounds).play(nothing).distance()
+
+async def _nothing(run, nursery):
+    """Let the peers play undisturbed."""
 
 
 @pytest.mark.parametrize("graph", ["ring", "star", "complete", "path"])

@@ -300,8 +300,12 @@ class Stuffed(Meaning):
     def __init__(self, link):
         self.link = link
 
+    @property
+    def paused(self):
+        return len(self.link.inbox) >= 2
+
     def receive_buffer(self):
-        return memoryview(bytearray(len(self.link.inbox) < 2))
+        return memoryview(bytearray(not self.paused))
 
     def bytes_received(self, count):
         return [wire.Eof()]
