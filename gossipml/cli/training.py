@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -206,6 +207,8 @@ def peer(
 
     if key is not None and insecure:
         raise ConfigError("--insecure: found beside --key, expected only one of them")
+    if key is not None:
+        _warn_of_readers(key)
     if insecure:
         talk("--insecure: plain text, and whoever reaches this peer's port is believed")
     experiment = load_experiment(file, overrides=set_ or (), seed=seed)
@@ -222,6 +225,14 @@ def peer(
         allow_isolation=allow_isolation,
     )
     return finish(result, json=json, quiet=quiet, plot=False)
+
+
+def _warn_of_readers(key: Path) -> None:
+    """Say so where others than its owner may read a key."""
+    for file in sorted(key.glob("*.key")) if key.is_dir() else [key]:
+        mode = stat.S_IMODE(file.stat().st_mode) if file.is_file() else 0
+        if mode & 0o077:
+            talk(f"{file}: others may read it, its mode is {mode:03o}; expected 600")
 
 
 def _check_alone(*beside: object) -> None:

@@ -28,7 +28,7 @@ from gossipml.shards import load_shards, save_shards
 
 OWN = ("standard input", "standard output", "standard error", "listener")
 """The descriptors that come with orders, in this order."""
-MOST_BYTES = 2**16  # of orders: four paths
+MOST_BYTES = 2**17  # of orders: as many as an argument may have, which shows them
 READY = b"ready"
 _PLAY = """
 [topology]

@@ -118,6 +118,13 @@ def test_a_key_needs_the_pins_of_all_neighbours(tmp_path, ring):
     assert "peer '2' has no public_key, which --key needs" in peer(tmp_path, pinned, "--key", key)
     run("keys", "pin", pinned, folder, "--out", pinned)
     assert "0.crt: of peer '0', expected '1'" in peer(tmp_path, pinned, "--key", key, id="1")
+    key.chmod(0o640)
+    (tmp_path / "e.toml").write_text(f'topology.file = "{pinned}"\n')
+    for given in (key, folder):
+        words = ("peer", tmp_path / "e.toml", "--id", "1", "--key", given, "--listen", "x")
+        told = CliRunner().invoke(app, [str(word) for word in words]).stderr
+        assert told == f"{key}: others may read it, its mode is 640; expected 600\n"
+    key.chmod(0o600)
     assert "--insecure: found beside --key" in peer(tmp_path, pinned, "--key", key, "--insecure")
     assert "none.crt: No such file" in peer(tmp_path, pinned, "--key", folder / "none.key")
     run("keys", "new", "--id", "0", "-o", tmp_path / "other")
