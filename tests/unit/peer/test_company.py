@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from gossipml import wire
+from gossipml.errors import RefusedError
 from gossipml.peer.company import Company
 from gossipml.peer.link import NEVER, Link
 from gossipml.peer.setup import Timing
@@ -102,3 +103,14 @@ def test_what_both_ends_missed_can_still_be_said(requests):
     assert played > 3
     assert link.ledger.distance((2, 0), (played, 0)) <= wire.REACH
     assert len(left_out) > 20  # and goes on, a round in between
+
+
+def test_who_is_refused_by_one_is_not_refused_by_all():
+    refuses = Link(1, "1", state="lost", refusal="parameters: ours 3, theirs 4")
+    late = Link(2, "2", state="up")
+    company = company_of(refuses, late)
+    company.setup.id = "0"
+    company._check((0, 0))
+    late.state = "lost"
+    with pytest.raises(RefusedError, match="no neighbour accepts peer '0': parameters"):
+        company._check((0, 0))

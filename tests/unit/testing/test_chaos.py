@@ -102,6 +102,9 @@ def test_rounds_that_send_before_they_compute_are_watched():
         (3586, {"corruption"}),
         (4255, {"partition", "loss"}),
         (4929, {"pause", "loss"}),
+        (5354, {"restart", "pause"}),
+        (6049, {"restart", "partition"}),
+        (8597, {"partition"}),
     ],
 )
 def test_seeds_that_found_something_find_nothing_now(seed, kinds):
@@ -115,6 +118,9 @@ def test_seeds_that_found_something_find_nothing_now(seed, kinds):
     3586: a damaged first letter was taken for another protocol, and refused for good.
     4255: who was behind stopped reading, and did not notice that its neighbour was silent.
     4929: what waited of a neighbour that was given up was used in later rounds, and not told.
+    5354: two peers, behind two others that nobody would wait for, were never heard.
+    6049: who began by a hello of before it was given up, and who thought it new, never asked.
+    8597: who had met nobody may wait for all that time, and come back as late.
     """
     case = in_step(seed)
     assert kinds <= case.kinds
