@@ -70,11 +70,11 @@ class Company:
             link.give_back()
 
     def passes_over(self, round: int) -> bool:
-        """Whether a round is left out, because every neighbour is past it: nobody waits for it.
+        """Whether a round is left out, because half of the neighbours or more are past it.
 
-        So who is behind catches up, rather than play rounds alone while others wait for it (Luo,
-        Lin, Zhuo, Qian 2019, Hop, arXiv:1902.01064). It never leaves out so many that what both
-        ends missed could not be said any more.
+        So who is behind catches up, rather than play unheard while others wait for it or go on
+        without (as in Luo, Lin, Zhuo, Qian 2019, Hop, arXiv:1902.01064); and those behind with
+        it follow. It never leaves out so many that what both ends missed could not be said.
         """
         requests = max(1, self.setup.algorithm.facts.requests)
         strict = self.setup.on_missing == "give up"
@@ -82,7 +82,8 @@ class Company:
             self._passed_over = 0
             return False
         there = [link for link in self.every if link.open]
-        if not there or not all(link.is_past(round) for link in there):
+        past = sum(link.is_past(round) for link in there)
+        if not past or 2 * past < len(there):
             self._passed_over = 0
             return False
         self._passed_over += 1
@@ -261,11 +262,11 @@ class Company:
             return
         if any(link.open and turn[0] < link.starts for link in every):
             return  # soon
+        if any(link.open for link in every):
+            return  # it is late, or its message was lost, or it may still come back
         refusals = [why for link in every if (why := link.refusal or link.turned_away)]
         if refusals and turn == (0, 0):
             raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {refusals[0]}")
-        if any(link.open for link in every):
-            return  # it is late, or its message was lost, or it may still come back
         self._be_alone()
 
     def _be_alone(self) -> None:

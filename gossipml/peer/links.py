@@ -39,6 +39,7 @@ BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the seco
 
 
 BUSY = "connection"  # field of an ERROR that is about now, not about the experiment
+ROUND = "round"  # of one that is about whoever was started again: it speaks of them alone
 
 
 class _Refused(Exception):
@@ -244,6 +245,9 @@ class Links:
             mismatch = self._mismatch(link, theirs)
             if mismatch is not None:
                 await transmit(link, stream, connection, mismatch)
+                if mismatch.field == ROUND:
+                    self._tell_refusal(link, mismatch.message)
+                    raise OSError(mismatch.message)
                 raise _Refused(mismatch)
         connection.accept()
         return self._session(link, stream, connection, theirs, dialled_by=self.setup.index)
@@ -293,7 +297,8 @@ class Links:
             return None, stranger
         mismatch = self._mismatch(link, theirs)
         if mismatch is not None:
-            link.turned_away = mismatch.message
+            if mismatch.field != ROUND:
+                link.turned_away = mismatch.message
             self._tell_refusal(link, mismatch.message)
             return link, mismatch
         live = link.session
@@ -317,7 +322,7 @@ class Links:
         restarted = link.incarnation not in (None, theirs.incarnation)
         known = link.reached > BEFORE or (link.state == "lost" and self.begun)
         if mismatch is None and restarted and known and not self.setup.takes_anew:
-            return wire.Error.of("round", str(self.round), f"{theirs.round}, started again")
+            return wire.Error.of(ROUND, str(self.round), f"{theirs.round}, started again")
         return mismatch
 
     def _again(self, link: Link, incarnation: int) -> bool:
@@ -397,8 +402,9 @@ class Links:
 
     def _hello(self, to: str) -> wire.Hello:
         setup, link = self.setup, self._by_id.get(to)
-        # Whom we gave up in round 0 must not think that both of us are new.
-        least = 1 if self.begun and link is not None and link.state == "lost" else 0
+        # Whom we gave up in round 0 must not think that both of us are new, until we have agreed.
+        apart = link is not None and (link.state == "lost" or link.starts == NEVER)
+        least = int(self.begun and apart)
         return wire.Hello(
             run=setup.agreement.run,
             peer=setup.id,

@@ -26,7 +26,7 @@ from gossipml.peer.mail import Loose, Mail, NewestLink
 from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.pace import idle
-from gossipml.peer.rejoining import take_up
+from gossipml.peer.rejoining import ask_in_turn, take_up
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
 from gossipml.peer.shares import ExactShareLink, NaiveShareLink, Shares
@@ -158,6 +158,8 @@ class Peer:
                 await self._keep(links, t, clean=not neighbourhood.missed)
                 return t
             links.round = t
+            if t == 1:
+                ask_in_turn(links)
             if neighbourhood.passes_over(t):
                 self.began(t)
                 neighbourhood.missed = True

@@ -66,6 +66,13 @@ async def take_up(links: Links, x0: Array) -> tuple[int, Array]:
     return round, x
 
 
+def ask_in_turn(links: Links) -> None:
+    """Ask who is back since round 0 and has not asked: it seemed to be new, and is not."""
+    for link in links.links.values():
+        if link.starts == NEVER and link.session is not None and link.asking is None:
+            link.ask(wire.Heartbeat(round=links.round, request=JOIN))
+
+
 def count_on(links: Links, link: Link, round: int) -> None:
     """Answer a neighbour that asks, in a round of its own or 0, from which on we count on it."""
     takes = links.setup.takes_back if round else links.setup.takes_anew

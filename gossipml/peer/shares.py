@@ -47,6 +47,7 @@ class ShareLink(LooseLink):
     size: int = 0
     total: Array | None = None  # float64
     wanted: bool = False  # by a neighbour that has nothing yet
+    back: bool = False  # a connection came up, and no share was given since
     untold: bool = False  # a share that was not finite; not told yet
     unsettled: float = 0.0  # norm of what may be missing, or count twice; not told yet
 
@@ -63,6 +64,10 @@ class ShareLink(LooseLink):
     def give(self, share: Array) -> None:
         """Send a flat share to the neighbour, sooner or later."""
         raise NotImplementedError
+
+    def attach(self, session: Session) -> None:
+        super().attach(session)
+        self.back = True
 
     def close(self) -> None:
         """Take nothing more."""
@@ -316,12 +321,13 @@ class Shares(Loose):
 
     While nothing comes a peer keeps what it has, or its weight would dwindle, and a step of
     u / w grow without bound; but it sends at least once in so many rounds as messages count for,
-    so that no two wait for each other.
+    so that no two wait for each other. When it begins, and when a neighbour is back, it sends too:
+    whatever went to and fro before may have ended with a process or a connection.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._quiet = 0  # rounds since anything came or went
+        self._quiet = -1  # rounds since anything came or went; it has not begun
         self._bell = trio.lowlevel.ParkingLot()
         for link in self.every:
             link.arrived = self._bell  # one bell for whoever rings
@@ -341,7 +347,8 @@ class Shares(Loose):
         receivers = set(self.setup.schedule.receivers(me, turn[0]))
         assert self.setup.pace is not None
         arrived = self._arrived()
-        self._quiet = 0 if arrived or turn[0] == 0 else self._quiet + 1
+        back = any(link.back for link in self._links)
+        self._quiet = 0 if arrived or back else self._quiet + 1
         quiet = self._quiet % self.setup.pace.staleness
         there = [
             link
@@ -352,7 +359,7 @@ class Shares(Loose):
         share = own * own.dtype.type(1 / (1 + len(there)))  # who has left takes no share with it
         for link in there:
             link.give(share)
-            link.wanted = False
+            link.wanted = link.back = False
         total = np.sum([own, -len(there) * share.astype(np.float64), *arrived], axis=0)
         return parts(total.astype(own.dtype), arrays)
 

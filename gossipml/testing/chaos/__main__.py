@@ -44,13 +44,12 @@ def _replay(seeds: int, first: int) -> int:
 
 def _hunt(only: str, seeds: int, first: int) -> int:
     def tell(found: Found) -> None:
-        print(f"{found.bug}: {found.seeds or 'not found'}", file=sys.stderr, flush=True)
+        seed = f"not in {seeds:,}" if found.seed is None else f"{found.seed:,}"
+        print(f"| {found.bug} | {seed} | {found.played:,} | {found.violation} |", flush=True)
 
+    print("| bug | seed | played | the promise that it broke |\n|---|--:|--:|---|", flush=True)
     names = [bug for bug in BUGS if only in bug]
     every = hunt_all(names, most=seeds, first=first, progress=tell)
-    print("| bug | found after seeds | by |\n|---|--:|---|")
-    for found in every:
-        print(f"| {found.bug} | {found.seeds or f'not in {seeds}'} | {found.violation} |")
     return int(any(found.seeds is None for found in every))
 
 

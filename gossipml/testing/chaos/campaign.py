@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gossipml.testing.chaos.cases import KINDS
-from gossipml.testing.chaos.playing import PROMISES, Verdict, play
+from gossipml.testing.chaos.judging import PROMISES
+from gossipml.testing.chaos.playing import Verdict, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,7 @@ testing: Groce, Zhang, Eide, Chen, Regehr 2012), so that no kind hides what anot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from gossipml.algorithms import ALGORITHMS, Problem
 from gossipml.engines.virtual import Conditions
 from gossipml.faults import Fault
 from gossipml.models import make_model
+from gossipml.peer.pace import OwnPace, Wakeups
 from gossipml.peer.setup import Agreement, PeerSetup, Timing
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gossipml.topology import Topology
 
 METHODS = ("gossip", "d-psgd", "gradient-tracking")
+PUSHED = ("push-sum", "sgp")  # methods of peers at their own pace, which push shares
+OWN_PACE = 0.2  # share of the seeds of which peers play so
 GRAPHS = ("ring", "complete", "star", "path", "random-regular")
 KINDS: tuple[FaultKind, ...] = (
     "crash", "restart", "pause", "slow", "partition", "black-hole", "reset", "loss", "delay",
@@ -51,6 +54,8 @@ class Case:
         Virtual seconds that each piece of a round's computation takes.
     calm_s
         From when on no fault begins, and none lasts.
+    pushes
+        When peers play that push shares at their own pace; None: they keep step.
     """
 
     seed: int
@@ -64,6 +69,7 @@ class Case:
     timing: Timing
     faults: tuple[Fault, ...]
     calm_s: float
+    pushes: Wakeups | None = None
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -73,6 +79,18 @@ class Case:
 
 def draw(seed: int) -> Case:
     """Return the case of a seed."""
+    rng = seeds.generator(seed, "chaos-pace")
+    case = in_step(seed)
+    if rng.random() >= OWN_PACE:
+        return case
+    wake = str(rng.choice(["exponential", "constant", "lognormal"]))
+    wakeups = Wakeups(interval_s=2 * case.compute_s, wake=wake)  # type: ignore[arg-type]
+    method = str(rng.choice(PUSHED))
+    return replace(case, method=method, pushes=wakeups, compute_s=case.compute_s / 4)
+
+
+def in_step(seed: int) -> Case:
+    """Return the case of a seed in which peers wait for each other."""
     rng = seeds.generator(seed, "chaos")
     graph = str(rng.choice(GRAPHS))
     peers = int(rng.integers(3, 9)) if graph != "complete" else int(rng.integers(2, 6))
@@ -185,5 +203,6 @@ def setups(case: Case) -> tuple[list[PeerSetup], Topology]:
             test=(X, y),
             timing=case.timing,
             allow_isolation=True,
+            pace=None if case.pushes is None else OwnPace(kind="push", wakeups=case.pushes),
         ))  # fmt: skip
     return every, graph

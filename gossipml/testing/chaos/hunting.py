@@ -1,4 +1,7 @@
-"""Does the simulation bite? Seeds are played with a bug until one breaks a promise."""
+"""Does the simulation bite? Seeds are played with a bug until one breaks a promise.
+
+A seed whose case cannot show the bug, as it has no fault that leads there, is not played.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gossipml.testing.chaos.bugs import BUGS
+from gossipml.testing.chaos.bugs import BUGS, SHOWN
+from gossipml.testing.chaos.cases import draw
 from gossipml.testing.chaos.playing import play
 
 if TYPE_CHECKING:
@@ -26,13 +30,16 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     bug
         What is wrong.
     seeds
-        How many were played until one failed; None if none did.
+        How many of them went by until one failed; None if none did.
+    played
+        How many of these could show it.
     seed, violation
         The one that did, and the first promise that it broke.
     """
 
     bug: str
     seeds: int | None
+    played: int = 0
     seed: int | None = None
     violation: str = ""
     wall_s: float = 0.0
@@ -40,16 +47,20 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 def hunt(bug: str, *, most: int, first: int = 0) -> Found:
     """Play seeds from ``first`` on with a bug until one fails, at most so many."""
-    begin = time.perf_counter()
+    begin, played = time.perf_counter(), 0
     with BUGS[bug]():
         for seed in range(first, first + most):
-            verdict = play(seed)
+            case = draw(seed)
+            if not SHOWN[bug].may(case):
+                continue
+            played += 1
+            verdict = play(case)
             if verdict.violations:
                 return Found(
                     bug=bug, seeds=seed - first + 1, seed=seed, violation=verdict.violations[0],
-                    wall_s=time.perf_counter() - begin,
+                    played=played, wall_s=time.perf_counter() - begin,
                 )  # fmt: skip
-    return Found(bug=bug, seeds=None, wall_s=time.perf_counter() - begin)
+    return Found(bug=bug, seeds=None, played=played, wall_s=time.perf_counter() - begin)
 
 
 def hunt_all(

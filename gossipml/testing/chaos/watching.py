@@ -71,6 +71,8 @@ class Watch:
         self.missed: list[tuple[float, int, int, int]] = []  # when, in which round, who missed whom
         self.mixed_at = 0.0  # when anybody did last
         self.handed: list[tuple[int, int, Array]] = []  # who began in mid-run, in which round, how
+        self.begun: dict[int, tuple[float, float]] = {}  # when each process came, and began to play
+        self.course: defaultdict[int, list[tuple[float, Array]]] = defaultdict(list)  # of models
         self.joining: dict[str, int] = {}  # who is about to begin in mid-run, and in which round
         self.promised: Counter[str] = Counter()
         self._digest = hashlib.sha256()
@@ -116,6 +118,8 @@ class Life:
         self.peer: Peer | None = None
         self.streams: list[WatchedStream] = []
         self.turn: Turn = (-1, 0)
+        self.came_s = trio.current_time()
+        self.played: int | None = None  # the last round that it came to the end of
         # Copies: that they stay as they are is what the peer's own memory is compared with.
         self.own: Array | None = None  # what it said in this turn
         self.x: Array | None = None  # its model, as the last part of a round left it
@@ -181,6 +185,8 @@ class Life:
         self.x = self.peer.state.x.copy()
         round = self.peer.links.round
         self._check_links()
+        if self.turn < (0, 0):
+            self.watch.begun[self.setup.index] = self.came_s, trio.current_time()
         if not isinstance(answer, Begin):  # else this turn was said when it was begun
             self.turn = (round, 0 if answer is None else self.turn[1] + 1)
             request = asked.request if isinstance(asked, Begin) else asked
@@ -191,12 +197,25 @@ class Life:
         if joined is not None:
             self.watch.handed.append((self.setup.index, joined, begin))
             self.watch.models[self.setup.index, joined - 1].append(begin)  # as if it had played
+        if self.played is not None and self.watch.case.pushes is None:
+            self._passed_over(range(self.played + 1, round), begin)
+            self.played = round - 1
         state = self.peer.state.arrays()
         for name, array in state.items():
             if not np.isfinite(array).all():
                 self.watch.broken(f"{self.name} has {name} that is not finite in round {round}")
         if asked is None:
             self.watch.models[self.setup.index, round].append(self.x)
+            self.watch.course[self.setup.index].append((trio.current_time(), self.x))
+            self.played = round
+
+    def _passed_over(self, rounds: range, x: Array) -> None:
+        """Note that rounds were left out: all neighbours were missed, and the model stayed."""
+        me = self.setup.index
+        for round in rounds:
+            self.watch.models[me, round].append(x)
+            for j in self.setup.schedule.neighbours(me):
+                self.watch.missed.append((trio.current_time(), round, me, j))
 
     def _mixed(self, mixed: Array, own: Array, received: dict[int, Array]) -> None:
         """Check a mix: whose messages it used is seen here, that they are of this turn at the end.

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from gossipml import wire
+from gossipml.errors import RefusedError
 from gossipml.peer.company import Company
 from gossipml.peer.link import NEVER, Link
 from gossipml.peer.setup import Timing
@@ -56,11 +57,13 @@ def passed_over(company, first, last):
     return [round for round in range(first, last) if company.passes_over(round)]
 
 
-def test_rounds_that_every_neighbour_is_past_are_left_out():
-    """Of neighbours at rounds 5 and 7 the nearest counts: both may still use round 5."""
-    near, far = ahead(1, 4, 5), ahead(2, 6, 7)
-    company = company_of(near, far)
+def test_rounds_that_most_neighbours_are_past_are_left_out():
+    """Of neighbours at rounds 4, 5 and 7 two are past round 4, and one is past round 5."""
+    near, far, behind = ahead(1, 4, 5), ahead(2, 6, 7), ahead(3, 3, 4)
+    company = company_of(near, far, behind)
     assert passed_over(company, 3, 6) == [3, 4]
+    assert behind.reached == (4, 0)
+    assert behind.ledger.missed((5, 0)) == 0b11  # though these were here
     assert min(near.inbox) == (5, 0)
     assert near.reached == far.reached == (4, 0)
     assert near.ledger.missed((5, 0)) == 0b11  # it hears that nothing of these was used
@@ -68,17 +71,18 @@ def test_rounds_that_every_neighbour_is_past_are_left_out():
 
 
 def test_no_round_is_left_out_that_a_neighbour_may_wait_for():
-    assert passed_over(company_of(ahead(1, 7), ahead(2)), 3, 7) == []
+    assert passed_over(company_of(ahead(1, 7), ahead(2), ahead(3)), 3, 7) == []
+    assert passed_over(company_of(ahead(1, 3), ahead(2)), 3, 7) == []
     assert passed_over(company_of(), 3, 7) == []
     assert passed_over(company_of(ahead(1, 7), on_missing="give up"), 3, 7) == []
     new = Link(2, "2", state="up", starts=NEVER)  # it will say soon
-    assert passed_over(company_of(ahead(1, 7), new), 3, 7) == []
+    assert passed_over(company_of(ahead(1, 7), Link(3, "3", state="up"), new), 3, 7) == []
 
 
 def test_who_is_given_up_and_who_counts_on_us_later_are_not_waited_for():
     gone = Link(2, "2", state="lost")
     later = Link(3, "3", state="up", starts=6)
-    assert passed_over(company_of(ahead(1, 6, 7), gone, later), 3, 9) == [3, 4, 5]
+    assert passed_over(company_of(ahead(1, 6, 7), gone, later), 3, 9) == [3, 4, 5, 6]
 
 
 def test_the_last_round_is_never_left_out():
@@ -99,3 +103,14 @@ def test_what_both_ends_missed_can_still_be_said(requests):
     assert played > 3
     assert link.ledger.distance((2, 0), (played, 0)) <= wire.REACH
     assert len(left_out) > 20  # and goes on, a round in between
+
+
+def test_who_is_refused_by_one_is_not_refused_by_all():
+    refuses = Link(1, "1", state="lost", refusal="parameters: ours 3, theirs 4")
+    late = Link(2, "2", state="up")
+    company = company_of(refuses, late)
+    company.setup.id = "0"
+    company._check((0, 0))
+    late.state = "lost"
+    with pytest.raises(RefusedError, match="no neighbour accepts peer '0': parameters"):
+        company._check((0, 0))

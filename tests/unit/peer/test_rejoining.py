@@ -18,9 +18,9 @@ from gossipml.experiment import experiment_from
 from gossipml.peer.link import NEVER, STATE, Link
 from gossipml.peer.meeting import ASK, MeetingLink
 from gossipml.peer.peer import Peer
-from gossipml.peer.rejoining import count_on
+from gossipml.peer.rejoining import ask_in_turn, count_on
 from gossipml.peer.reports import Evaluation, Event
-from gossipml.peer.session import START
+from gossipml.peer.session import JOIN, START
 
 
 class World(VirtualWorld):
@@ -480,3 +480,13 @@ def test_a_question_of_a_connection_that_broke_is_not_answered():
     link.keep(3, ASK, b"model")
     link.detach(session)
     assert not link.asks
+
+
+async def test_who_seemed_new_and_has_not_asked_is_asked():
+    told = []
+    new, asked, agreed = (Link(j, str(j), state="up", starts=NEVER) for j in range(3))
+    asked.asking, agreed.starts = wire.Heartbeat(round=1, request=JOIN), 2
+    for link in (new, asked, agreed):
+        link.session = SimpleNamespace(post=lambda event, link=link: told.append((link.id, event)))
+    ask_in_turn(SimpleNamespace(round=1, links={0: new, 1: asked, 2: agreed}))
+    assert told == [("0", wire.Heartbeat(round=1, request=JOIN))]

@@ -17,7 +17,7 @@ from gossipml.errors import ConfigError
 from gossipml.faults import Fault
 from gossipml.testing.chaos import campaign, draw, play
 from gossipml.testing.chaos.bugs import BUGS
-from gossipml.testing.chaos.cases import KINDS
+from gossipml.testing.chaos.cases import KINDS, PUSHED, in_step
 from gossipml.testing.chaos.hunting import hunt
 
 PAGE = (Path(__file__).parents[3] / "docs/discussion/chaos.md").read_text("utf-8")
@@ -56,6 +56,32 @@ def test_who_is_given_up_before_the_first_round_is_looked_for_in_it():
     assert verdict.promised["edges back"] == 1
 
 
+def test_some_seeds_play_peers_that_push_at_their_own_pace():
+    cases = [draw(seed) for seed in range(100)]
+    pushing = [case for case in cases if case.pushes is not None]
+    assert 10 < len(pushing) < 40
+    assert {case.method for case in pushing} == set(PUSHED)
+    assert dataclasses.replace(in_step(4), method="", compute_s=0.0) == dataclasses.replace(
+        draw(4), method="", compute_s=0.0, pushes=None
+    )
+
+
+@pytest.mark.parametrize("seed", [99, 109])
+def test_shares_count_once_and_averages_meet_when_all_is_well_again(seed):
+    verdict = play(seed)
+    assert verdict.violations == ()
+    assert verdict.promised["mass though edges broke"] == 1
+    assert verdict.promised["within"] == 1
+    assert verdict.promised["agreement of shares"] == 1
+
+
+def test_two_that_push_find_each_other_again_though_both_have_fallen_silent():
+    """Each kept what it had until the other sent: 20 rounds went by."""
+    verdict = play(119)
+    assert verdict.violations == ()
+    assert verdict.promised["agreement of shares"] > 0
+
+
 def test_rounds_that_send_before_they_compute_are_watched():
     case = draw(7)
     assert "reset" in case.kinds
@@ -69,26 +95,34 @@ def test_rounds_that_send_before_they_compute_are_watched():
     [
         (7067, {"pause", "restart"}),
         (1318, {"restart"}),
+        (1178, {"restart", "loss"}),
         (1193, {"restart"}),
         (2582, {"crash"}),
         (3064, {"black-hole"}),
         (3586, {"corruption"}),
         (4255, {"partition", "loss"}),
         (4929, {"pause", "loss"}),
+        (5354, {"restart", "pause"}),
+        (6049, {"restart", "partition"}),
+        (8597, {"partition"}),
     ],
 )
 def test_seeds_that_found_something_find_nothing_now(seed, kinds):
     """7067: one that froze in round 0 and one started again, each waiting for the other to ask.
 
     1318: who was started again in round 0, where the method takes no new one, asked for ever.
+    1178: who refused neighbours that were started again took itself for the one refused.
     1193: of two started again one began alone in round 0, and played every round after the other.
     2582: who waited for a dead neighbour in round 0 played every round that others were past.
     3064: a hub nobody could reach began in mid-run, with the model of another: no lost sum.
     3586: a damaged first letter was taken for another protocol, and refused for good.
     4255: who was behind stopped reading, and did not notice that its neighbour was silent.
     4929: what waited of a neighbour that was given up was used in later rounds, and not told.
+    5354: two peers, behind two others that nobody would wait for, were never heard.
+    6049: who began by a hello of before it was given up, and who thought it new, never asked.
+    8597: who had met nobody may wait for all that time, and come back as late.
     """
-    case = draw(seed)
+    case = in_step(seed)
     assert kinds <= case.kinds
     assert play(case).violations == ()
 

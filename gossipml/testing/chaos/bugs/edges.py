@@ -19,12 +19,12 @@ from gossipml.wire.connection import Connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-from gossipml.testing.chaos.bugs.registry import bug, changed
+from gossipml.testing.chaos.bugs.registry import BREAKS, bug, changed
 
 # --- bytes -----------------------------------------------------------------------------------
 
 
-@bug("the checksum of a body is not compared")
+@bug("the checksum of a body is not compared", "corruption")
 def _() -> Iterator[None]:
     def change(complete: Any) -> Any:
         return lambda self, header: complete(self, header._replace(crc=None))
@@ -33,7 +33,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("the checksum of a header is not compared")
+@bug("the checksum of a header is not compared", "corruption")
 def _() -> Iterator[None]:
     def change(unpack: Any) -> Any:
         def unchecked(buffer: Any) -> Any:
@@ -46,7 +46,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("the slot of a message that came twice is not given back")
+@bug("the slot of a message that came twice is not given back", "duplication", "reset")
 def _() -> Iterator[None]:
     def change(deliver: Any) -> Any:
         def leaking(self: Link, data: wire.Data, session: Session) -> None:
@@ -60,7 +60,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a link holds one message where it needs two")
+@bug("a link holds one message where it needs two", *BREAKS)
 def _() -> Iterator[None]:
     with changed(link_module, "KEPT", lambda _: 1):
         yield
@@ -106,7 +106,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("messages are not sent again over a new connection")
+@bug("messages are not sent again over a new connection", "reset")
 def _() -> Iterator[None]:
     def change(attach: Any) -> Any:
         def forgetful(self: Link, session: Session) -> None:
@@ -119,7 +119,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a new connection leaves the old one open")
+@bug("a new connection leaves the old one open", *BREAKS)
 def _() -> Iterator[None]:
     def change(attach: Any) -> Any:
         def double(self: Link, session: Session) -> None:
@@ -160,7 +160,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("silence is not noticed")
+@bug("silence is not noticed", "partition", "black-hole")
 def _() -> Iterator[None]:
     def change(watch: Any) -> Any:
         async def trusting(self: Session) -> None:
@@ -173,13 +173,13 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a neighbour that is gone is never given up")
+@bug("a neighbour that is gone is never given up", "crash")
 def _() -> Iterator[None]:
     with changed(Links, "give_up", lambda _: lambda self, link, why: None):
         yield
 
 
-@bug("a neighbour whose connection broke is given up at once")
+@bug("a neighbour whose connection broke is given up at once", *BREAKS)
 def _() -> Iterator[None]:
     def change(detach: Any) -> Any:
         def hasty(self: Link, session: Session) -> bool:
@@ -194,7 +194,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a neighbour that was given up is never looked for again")
+@bug("a neighbour that was given up is never looked for again", *BREAKS)
 def _() -> Iterator[None]:
     def change(_: Any) -> Any:
         async def resigned(self: Links, link: Link) -> None:
@@ -206,7 +206,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("there is no deadline for a message that does not come")
+@bug("there is no deadline for a message that does not come", "loss")
 def _() -> Iterator[None]:
     def change(hear: Any) -> Any:
         async def patient(self: Neighbourhood, waiting: Any, turn: Any, deadline: float) -> bool:

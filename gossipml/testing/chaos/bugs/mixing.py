@@ -65,13 +65,13 @@ def _() -> Iterator[None]:
 # --- accounts --------------------------------------------------------------------------------
 
 
-@bug("what the neighbour missed is not taken back")
+@bug("what the neighbour missed is not taken back", sums=True)
 def _() -> Iterator[None]:
     with changed(Ledger, "_take_back", lambda _: lambda self, entry: entry.settled()):
         yield
 
 
-@bug("what the neighbour missed is taken back twice")
+@bug("what the neighbour missed is taken back twice", sums=True)
 def _() -> Iterator[None]:
     def change(take_back: Any) -> Any:
         def twice(self: Ledger, entry: Entry) -> None:
@@ -86,31 +86,31 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("the neighbour is not told what was missed")
+@bug("the neighbour is not told what was missed", sums=True)
 def _() -> Iterator[None]:
     with changed(Ledger, "missed", lambda _: lambda self, turn: 0):
         yield
 
 
-@bug("what was missed is told of the exchange after it")
+@bug("what was missed is told of the exchange after it", sums=True)
 def _() -> Iterator[None]:
     with changed(Ledger, "missed", lambda missed: lambda self, turn: missed(self, turn) >> 1):
         yield
 
 
-@bug("what is owed is added to the wrong request")
+@bug("what is owed is added to the wrong request", sums=True)
 def _() -> Iterator[None]:
     with changed(Ledger, "take", lambda take: lambda self, request: take(self, request + 1)):
         yield
 
 
-@bug("accounts are not settled before the last answer")
+@bug("accounts are not settled before the last answer", sums=True)
 def _() -> Iterator[None]:
     with changed(Neighbourhood, "_is_last", lambda _: lambda self, turn: False):
         yield
 
 
-@bug("an account is closed unsettled when an edge is given up")
+@bug("an account is closed unsettled when an edge is given up", sums=True)
 def _() -> Iterator[None]:
     def change(forget: Any) -> Any:
         def silent(self: Ledger) -> None:

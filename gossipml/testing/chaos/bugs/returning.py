@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from gossipml import wire
     from gossipml.peer.session import Session
 
-from gossipml.testing.chaos.bugs.registry import bug, changed
+from gossipml.testing.chaos.bugs.registry import BREAKS, bug, changed
 
 
-@bug("who is started again begins with its first model")
+@bug("who is started again begins with its first model", "restart")
 def _() -> Iterator[None]:
     def change(farthest: Any) -> Any:
         def stale(ahead: Any, x0: Any, rounds: int) -> Any:
@@ -31,7 +31,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("who is started again is handed a model of long ago")
+@bug("who is started again is handed a model of long ago", "restart")
 def _() -> Iterator[None]:
     def change(count_on: Any) -> Any:
         def outdated(links: Links, link: Link, round: int) -> None:
@@ -44,7 +44,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("who is started again begins in round 0, as if all did")
+@bug("who is started again begins in round 0, as if all did", "restart")
 def _() -> Iterator[None]:
     def change(take_up: Any) -> Any:
         async def first(links: Links, x0: Any) -> Any:
@@ -57,7 +57,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a restart is taken for a connection that came back")
+@bug("a restart is taken for a connection that came back", "restart")
 def _() -> Iterator[None]:
     def change(again: Any) -> Any:
         def blind(self: Links, link: Link, incarnation: int) -> bool:
@@ -69,7 +69,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("one end counts on the other a round too late")
+@bug("one end counts on the other a round too late", "restart", *BREAKS)
 def _() -> Iterator[None]:
     def change(start_from: Any) -> Any:
         def late(self: Link, round: int, *, skip: bool = False) -> None:
@@ -81,7 +81,7 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("rounds before an edge is taken up again are not answered")
+@bug("rounds before an edge is taken up again are not answered", "restart", *BREAKS)
 def _() -> Iterator[None]:
     def change(deliver: Any) -> Any:
         def mute(self: Link, data: wire.Data, session: Session) -> None:
