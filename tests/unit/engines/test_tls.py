@@ -125,6 +125,23 @@ async def test_tensors_of_all_sizes_cross_both_ways_at_once(trust):
         nursery.start_soon(hear, one, messages[::-1])
 
 
+async def test_what_is_there_is_read_without_waiting(trust):
+    async with connected(trust) as (one, other):
+        room = memoryview(bytearray(8))
+        assert other.receive_now(room) is None
+        await one.send([b"some", b"words in one record"])
+        await other.readable()
+        heard = b""
+        while (count := other.receive_now(room)) is not None:
+            heard += room[:count]
+        assert heard == b"somewords in one record"
+        await one.end()
+        await other.readable()
+        while (count := other.receive_now(room)) is None:
+            await other.readable()
+        assert count == 0
+
+
 async def test_a_half_close_delivers_what_was_sent_and_what_comes(trust):
     async with connected(trust) as (one, other):
         late = os.urandom(3 * PIECE)
