@@ -36,6 +36,9 @@ from gossipml.simulation import ENGINES, simulate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+JOIN_S = 10
+"""How long the scheduler of a cluster may take to answer."""
+
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -310,7 +313,7 @@ def _dask(cluster: str, workers: int) -> Iterator[Executor]:
             yield client.get_executor(pure=False, retries=0)
         return
     try:
-        client = distributed.Client(cluster, timeout="10s")
+        client = distributed.Client(cluster, timeout=f"{JOIN_S}s")
     except (OSError, ValueError) as error:
         raise ConfigError(f"--cluster: found {cluster!r}, cannot be joined: {error}") from None
     with client:

@@ -79,8 +79,8 @@ def test_a_peer_killed_and_started_again_ends_with_the_others(kind, tmp_path):
     """The run is long enough for a new process to come, and its rounds are few."""
     name, graph = KINDS[kind]
     changes = (
-        "topology.peers=4", f"topology.graph={graph}", f"algorithm.name={name}", "rounds=150",
-        "baselines=false", f"schedule.kind={kind}", "schedule.interval_ms=100", "evaluate_every=5",
+        "topology.peers=4", f"topology.graph={graph}", f"algorithm.name={name}", "rounds=80",
+        "baselines=false", f"schedule.kind={kind}", "schedule.interval_ms=60", "evaluate_every=5",
     )  # fmt: skip
     process, victim = started(tmp_path / "run", changes, "--restarts", "1")
     os.kill(victim.pid, signal.SIGKILL)
@@ -91,15 +91,16 @@ def test_a_peer_killed_and_started_again_ends_with_the_others(kind, tmp_path):
     assert len(history.finished) == 4
     assert [e.kind for e in history.events].count("restarted") == 1
     assert [e.peer for e in history.events if e.detail.startswith("begins in round")] == ["3"]
-    assert {end.rounds for end in history.finished.values()} == {150}
+    assert {end.rounds for end in history.finished.values()} == {80}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_peer_costs_the_others_nothing(kind, tmp_path):
     name, graph = KINDS[kind]
     changes = (
-        "topology.peers=4", f"topology.graph={graph}", f"algorithm.name={name}", "rounds=120",
+        "topology.peers=4", f"topology.graph={graph}", f"algorithm.name={name}", "rounds=60",
         "baselines=false", f"schedule.kind={kind}", "schedule.interval_ms=25", "evaluate_every=10",
+        "peer.reconnect_timeout_s=1",
     )  # fmt: skip
     process, victim = started(tmp_path / "run", changes)
     os.kill(victim.pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ from gossipml.observe.reading import read_run
 
 DIGITS = Path(__file__).parents[2] / "sims" / "digits-ring.toml"
 CHANGES = (
-    "topology.peers=4", "rounds=600", "evaluate_every=40", "checkpoint_every=25", "baselines=false",
+    "topology.peers=4", "rounds=400", "evaluate_every=20", "checkpoint_every=25", "baselines=false",
     "algorithm.name=gradient-tracking", "algorithm.lr=0.1",
 )  # fmt: skip
 
@@ -57,9 +57,21 @@ def check_same(went_on, undisturbed):
     assert went_on.summary.lost_peers == []
 
 
-def test_all_killed_at_once(tmp_path, undisturbed):
+def resume(folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "gossipml", "run", "--resume", str(folder), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_stopped_by_a_signal_and_then_all_killed_at_once(tmp_path, undisturbed):
     process = start(tmp_path / "run")
-    wait_for(tmp_path / "run", 200)
+    wait_for(tmp_path / "run", 40)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    process = resume(tmp_path / "run")
+    wait_for(tmp_path / "run", 120)
     children = psutil.Process(process.pid).children()
     for victim in (*children, process):
         os.kill(victim.pid, signal.SIGKILL)
@@ -68,10 +80,11 @@ def test_all_killed_at_once(tmp_path, undisturbed):
         child.wait(timeout=10)
     kept = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert kept
+    assert '"round":400,' not in (tmp_path / "run" / "metrics.jsonl").read_text()
     kept[-1].write_bytes(kept[-1].read_bytes()[:1000])  # and a damaged one costs only itself
     check_same(deployment.resume(tmp_path / "run"), undisturbed)
     summary = read_run(tmp_path / "run").summary
-    assert summary.rounds == 600
+    assert summary.rounds == 400
     with pytest.raises(ConfigError, match="came to its end"):
         deployment.resume(tmp_path / "run")
 
@@ -79,7 +92,7 @@ def test_all_killed_at_once(tmp_path, undisturbed):
 def test_one_killed(tmp_path, undisturbed):
     """The others went on without it, and their models are no longer those of an undisturbed run."""
     process = start(tmp_path / "run")
-    wait_for(tmp_path / "run", 200)
+    wait_for(tmp_path / "run", 100)
     os.kill(psutil.Process(process.pid).children()[1].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 3, err
@@ -87,21 +100,11 @@ def test_one_killed(tmp_path, undisturbed):
     assert set(disturbed["model_sha256"].items()).isdisjoint(
         undisturbed.summary.model_sha256.items()
     )
-    check_same(deployment.resume(tmp_path / "run"), undisturbed)
-
-
-def test_stopped_by_a_signal(tmp_path, undisturbed):
-    process = start(tmp_path / "run")
-    wait_for(tmp_path / "run", 80)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
-    assert process.returncode == 130
-    resumed = subprocess.run(
-        [sys.executable, "-m", "gossipml", "run", "--resume", str(tmp_path / "run"), "--json"],
-        capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert resumed.returncode == 0, resumed.stderr
-    assert json.loads(resumed.stdout)["model_sha256"] == undisturbed.summary.model_sha256
+    resumed = resume(tmp_path / "run")
+    out, err = resumed.communicate(timeout=90)
+    assert resumed.returncode == 0, err
+    assert json.loads(out)["model_sha256"] == undisturbed.summary.model_sha256
+    check_same(read_run(tmp_path / "run"), undisturbed)
 
 
 def test_what_cannot_go_on(tmp_path):

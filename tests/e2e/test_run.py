@@ -18,6 +18,7 @@ import pytest
 
 import gossipml
 from gossipml import topology
+from gossipml.cli import main
 from gossipml.experiment import load_experiment
 from gossipml.observe.reading import read_run
 
@@ -37,12 +38,17 @@ def command(*arguments, **options):
     )
 
 
-@pytest.fixture(autouse=True)
-def interruptible():
-    """A shell that starts tests in the background lets them, and what they start, ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Return the command line as a function, in this process; errors are the whole of stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gossipml", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
 
 
 def finish(process, timeout=90):
@@ -62,29 +68,39 @@ def settings(*pairs):
     [
         ("topology.peers=1",),
         ("topology.peers=2",),
-        ("topology.graph=star", "topology.peers=5"),
         ("topology.graph=karate",),
-        ("topology.graph=exponential", "topology.peers=6"),
-        ("algorithm.name=d-psgd-cta", "topology.peers=4"),
-        ("algorithm.name=local-sgd", "algorithm.optimizer=adam", "topology.peers=4"),
-        ("algorithm.optimizer=momentum", "algorithm.lr_schedule=cosine", "topology.peers=4"),
-        ("algorithm.optimizer=nesterov", "algorithm.local_steps=3", "topology.peers=4"),
-        ("algorithm.name=isolated", "topology.peers=3"),
+        ("algorithm.name=d-psgd-cta", "topology.graph=star", "topology.peers=4"),
+        (
+            "algorithm.name=local-sgd",
+            "algorithm.optimizer=adam",
+            "topology.graph=epidemic-local",
+            "topology.peers=4",
+        ),
+        (
+            "algorithm.optimizer=momentum",
+            "algorithm.lr_schedule=cosine",
+            "model.name=mlp",
+            "model.dtype=float64",
+            "topology.schedule=matcha",
+            "topology.peers=4",
+        ),
+        (
+            "algorithm.optimizer=nesterov",
+            "algorithm.local_steps=3",
+            "topology.graph=base-k",
+            "topology.peers=5",
+        ),
+        ("algorithm.name=isolated", "topology.peers=2"),
         ("algorithm.name=centralised",),
-        ("model.name=mlp", "model.dtype=float64", "topology.peers=4"),
-        ("algorithm.name=gradient-tracking", "topology.peers=4"),
-        ("algorithm.name=choco-sgd", "compression.name=top-k", "topology.peers=4"),
-        ("algorithm.name=sgp", "topology.graph=exponential", "topology.peers=5"),
-        ("algorithm.name=exact-diffusion", "topology.peers=4"),
+        ("algorithm.name=choco-sgd", "compression.name=top-k", "topology.peers=3"),
+        ("algorithm.name=sgp", "topology.graph=exponential", "topology.peers=4"),
+        ("algorithm.name=exact-diffusion", "topology.peers=3"),
         ("algorithm.name=relay-sgd", "topology.graph=tree", "topology.peers=4"),
-        ("algorithm.name=power-gossip", "topology.peers=4"),
+        ("algorithm.name=power-gossip", "topology.peers=3"),
         ("algorithm.name=push-pull", "topology.graph=exponential", "topology.peers=4"),
         ("algorithm.name=beer", "compression.name=qsgd", "topology.peers=3"),
         ("algorithm.name=deepsqueeze", "compression.name=low-rank", "topology.peers=3"),
-        ("algorithm.name=adaptive-gossip", "topology.peers=4"),
-        ("topology.graph=base-k", "topology.peers=6"),
-        ("topology.graph=epidemic-local", "topology.peers=5"),
-        ("topology.schedule=matcha", "topology.peers=5"),
+        ("algorithm.name=adaptive-gossip", "topology.peers=3"),
         (
             "topology.graph=one-peer-exponential",
             "algorithm.name=gradient-tracking",
@@ -104,12 +120,11 @@ def test_tcp_ends_with_the_bits_of_virtual(changes, tmp_path):
     assert not real.lost_peers
 
 
-def test_divergence_is_one_line_that_all_engines_share(tmp_path):
+def test_divergence_is_one_line_that_all_engines_share(typed, tmp_path):
     too_large = settings("algorithm.lr=1e9", "rounds=20", "topology.peers=3")
     said = set()
     for k, words in enumerate((["run"], ["simulate"], ["simulate", "--engine", "stacked"])):
-        process = command(*words, DIGITS, "-q", "--out", tmp_path / str(k), *too_large)
-        status, out, err = finish(process)
+        status, out, err = typed(*words, DIGITS, "-q", "--out", tmp_path / str(k), *too_large)
         assert (status, out) == (1, "")
         said.add(err)
     (line,) = said
@@ -208,10 +223,10 @@ def test_a_supervisor_killed_at_the_start_leaves_nothing(tmp_path):
 
 
 def test_a_killed_peer_costs_only_itself(tmp_path):
-    process, children = long_run(tmp_path / "run")
+    process, children = long_run(tmp_path / "run", "peer.reconnect_timeout_s=0.5")
     victim = next(child for child in children if '"peer":2,' in child.cmdline()[-1])
     victim.kill()
-    time.sleep(4.5)
+    time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     _, out, err = finish(process)
     summary = json.loads(out)
@@ -220,13 +235,33 @@ def test_a_killed_peer_costs_only_itself(tmp_path):
     assert gone(children, 0)
 
 
-def test_losing_a_peer_is_exit_3(tmp_path):
+@pytest.fixture
+def unhurried(tmp_path):
+    """A file of methods whose rounds take 5 ms: time for a new process to come."""
+    file = tmp_path / "unhurried.py"
+    file.write_text(
+        "import time\n"
+        "from gossipml.algorithms import DPSGD, GradientTracking\n"
+        "class Patient:\n"
+        "    def round(self, s, problem):\n"
+        "        time.sleep(0.005)\n"
+        "        yield from super().round(s, problem)\n"
+        "class Averaging(Patient, DPSGD):\n"
+        "    pass\n"
+        "class Tracking(Patient, GradientTracking):\n"
+        "    pass\n"
+    )
+    return file
+
+
+def test_losing_a_peer_is_exit_3(unhurried, tmp_path):
     process = command(
         "run", DIGITS, "--json", "-q", "--out", tmp_path / "run",
-        *settings("rounds=4000", "evaluate_every=50", "topology.peers=4", "baselines=false"),
+        *settings(f"algorithm.name={unhurried}:Averaging", "rounds=300", "evaluate_every=20",
+                  "topology.peers=4", "baselines=false", "peer.reconnect_timeout_s=1"),
     )  # fmt: skip
     metrics = tmp_path / "run" / "metrics.jsonl"
-    while not metrics.exists() or '"round":100,' not in metrics.read_text():
+    while not metrics.exists() or '"round":40,' not in metrics.read_text():
         assert process.poll() is None
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -235,7 +270,7 @@ def test_losing_a_peer_is_exit_3(tmp_path):
     assert status == 3, err
     summary = json.loads(out)
     assert summary["lost_peers"] == ["2"]
-    assert summary["rounds"] == 4000
+    assert summary["rounds"] == 300
 
 
 def free_ports(count):
@@ -273,7 +308,7 @@ def test_peers_started_by_hand_in_any_order_end_with_the_same_bits(deployment, t
     processes = {}
     for i in order:
         processes[i] = by_hand(deployment, i, tmp_path / f"peer{i}")
-        time.sleep(0.8)
+        time.sleep(0.3)
     shas = {}
     for process in processes.values():
         status, out, err = finish(process)
@@ -310,7 +345,7 @@ def test_peers_with_only_their_own_file_end_with_the_same_bits(deployment, tmp_p
 
 def test_a_peer_of_another_experiment_is_refused_by_name(deployment, tmp_path):
     """The odd one ends with 2 and the reason; the rest wait their time and go on without it."""
-    patience = "peer.connect_timeout_s=6"
+    patience = "peer.connect_timeout_s=4"
     processes = [
         by_hand(
             deployment, i, tmp_path / f"p{i}", patience, *(["model.name=mlp"] if i == 3 else [])
@@ -376,8 +411,9 @@ def test_a_rank_from_the_environment(deployment, tmp_path):
     ],
     ids=lambda value: None if isinstance(value, tuple) else value[:30],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path):
-    status, out, err = finish(command(*arguments, cwd=tmp_path))
+def test_bad_input_is_one_line_and_exit_2(arguments, message, typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = typed(*arguments)
     assert status == 2
     assert out == ""
     assert message in err
@@ -386,17 +422,17 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path):
 
 
 def test_a_diverging_run_fails_with_the_reason(tmp_path):
-    status, _out, err = finish(
+    status, out, err = finish(
         command("run", DIGITS, "-q", "--out", tmp_path / "run", *settings(
             "data.source=diabetes", "data.partition=iid", "model.name=linear",
             "topology.peers=2", "rounds=200", "algorithm.lr=1e30"))
     )  # fmt: skip
-    assert status == 1
+    assert (status, out) == (1, "")
     assert "its parameters are not finite; lower algorithm.lr" in err
-    assert "Traceback" not in err
+    assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.2, 0.7, 1.5])
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0])
 def test_ctrl_c_at_any_moment_of_the_start_is_130(after_s, tmp_path):
     """From the moment that the run folder is there; before, it is the interpreter's to answer."""
     process = command("run", DIGITS, "-q", "--out", tmp_path / "run", "--set", "rounds=1000000")
@@ -429,10 +465,13 @@ def test_what_an_algorithm_prints_goes_to_its_peers_log(tmp_path):
     assert "round 14" in (tmp_path / "run" / "logs" / "1.log").read_text()
 
 
-@pytest.mark.parametrize("method", ["d-psgd", "gradient-tracking"])
-def test_a_peer_started_again_in_mid_run(method, deployment, tmp_path):
+@pytest.mark.parametrize("method", ["Averaging", "Tracking"])
+def test_a_peer_started_again_in_mid_run(method, unhurried, deployment, tmp_path):
     """It goes on with the others; or is refused, where methods remember what neighbours sent."""
-    long = ("rounds=4000", "evaluate_every=20", f"algorithm.name={method}", "algorithm.lr=0.1")
+    long = (
+        "rounds=600", "evaluate_every=20", f"algorithm.name={unhurried}:{method}",
+        "algorithm.lr=0.1",
+    )  # fmt: skip
     processes = [by_hand(deployment, i, tmp_path / f"p{i}", *long) for i in range(4)]
     metrics = tmp_path / "p2" / "metrics.jsonl"
     while not metrics.exists() or '"round":40,' not in metrics.read_text():
@@ -441,9 +480,9 @@ def test_a_peer_started_again_in_mid_run(method, deployment, tmp_path):
     processes[2].kill()
     processes[2].communicate()
     status, out, err = finish(by_hand(deployment, 2, tmp_path / "again", *long))
-    if method == "d-psgd":
+    if method == "Averaging":
         assert status == 0, err
-        assert json.loads(out)["rounds"] == 4000
+        assert json.loads(out)["rounds"] == 600
         told = read_run(tmp_path / "again").history.events
         begun = [event for event in told if event.detail.startswith("begins in round")]
         assert [event.kind for event in begun] == ["rejoined"]
@@ -453,25 +492,26 @@ def test_a_peer_started_again_in_mid_run(method, deployment, tmp_path):
         assert "no neighbour accepts peer '2': round: ours" in err
     for i in (0, 1, 3):
         status, out, err = finish(processes[i])
-        assert status == (0 if i == 0 or method == "d-psgd" else 3), err
-        assert json.loads(out)["rounds"] == 4000
+        assert status == (0 if i == 0 or method == "Averaging" else 3), err
+        assert json.loads(out)["rounds"] == 600
 
 
-def test_peers_that_die_are_started_again(tmp_path):
+def test_peers_that_die_are_started_again(unhurried, tmp_path):
     """Killed one after the other, they all come to the end, and nobody is lost."""
     process = command(
         "run", DIGITS, "--json", "-q", "--out", tmp_path / "run", "--restarts", "3",
-        *settings("rounds=3000", "evaluate_every=20", "topology.peers=4", "baselines=false"),
+        *settings("rounds=800", "evaluate_every=20", "topology.peers=4", "baselines=false",
+                  f"algorithm.name={unhurried}:Averaging"),
     )  # fmt: skip
     metrics = tmp_path / "run" / "metrics.jsonl"
     supervisor = psutil.Process(process.pid)
-    for round, victim in ((100, 1), (300, 3), (500, 1)):
+    for round, victim in ((20, 1), (60, 3), (100, 1)):
         while not metrics.exists() or f'"round":{round},' not in metrics.read_text():
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         children = supervisor.children()
         found = [c for c in children if f'{{"peer":{victim},' in c.cmdline()[-1]]
-        if round == 300:  # and with it whom peers are forked from
+        if round == 60:  # and with it whom peers are forked from
             found += [c for c in children if '{"peer":' not in c.cmdline()[-1]]
         for each in found:
             each.kill()
