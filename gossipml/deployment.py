@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, composition, methods, topology
+from gossipml.blas import one_thread
 from gossipml.engines.stopping import Stopper
 from gossipml.engines.tcp import bind, is_loopback, parse_address
 from gossipml.errors import ConfigError, GossipError, StoppedError
@@ -252,7 +252,7 @@ def run_alone(
         where = f"{here[0]}:{listener.getsockname()[1]}"
         recording.hear(Event(peer=peer, t_s=0.0, kind="listening", round=0, detail=where))
         begin = time.perf_counter()
-        with threadpool_limits(1):
+        with one_thread():
             assert recording.checkpoints is not None
             outcome, status = run_peer(
                 setup, listener, addresses, trust=trust,
