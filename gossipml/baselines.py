@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, methods
 from gossipml.algorithms import SGD, BlockProblem, Isolated, Problem
+from gossipml.blas import one_thread
 from gossipml.observe.history import Curve
 from gossipml.observe.summary import Baseline, Spread, evenly
 from gossipml.observe.summary import Isolated as IsolatedSummary
@@ -43,7 +43,7 @@ def compare(
     many = len(parts.shards.sizes) > MOST_COMPARED
     if not experiment.baselines or parts.algorithm.facts.pooled or stopped or many:
         return None, None
-    with threadpool_limits(1):
+    with one_thread():
         central, history.baselines["centralised"] = centralised(experiment, parts)
         alone, history.baselines["isolated"] = isolated(experiment, parts)
     return central, alone

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from gossipml import assembly, baselines, composition, methods, topology
+from gossipml import assembly, baselines, methods, topology
+from gossipml.blas import one_thread
 from gossipml.engines.stopping import Stopper
-from gossipml.engines.tcp import bind, is_loopback, parse_address
+from gossipml.engines.tcp import bind
 from gossipml.errors import ConfigError, GossipError, StoppedError
 from gossipml.experiment import Experiment, load_experiment
+from gossipml.launch.alone import addresses_of, check_loopback, trust_of
 from gossipml.launch.child import Orders
 from gossipml.launch.faults import Faults
 from gossipml.launch.process import run_peer
@@ -30,12 +31,11 @@ from gossipml.result import raise_if_diverged, raise_if_none, stacked, summarise
 from gossipml.shards import load_shard, load_shards, save_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from gossipml.engines.tls import Trust
     from gossipml.launch.supervisor import Ends
     from gossipml.recording import Listener
     from gossipml.result import Result
@@ -224,13 +224,13 @@ def run_alone(
     network = assembly.build_network(experiment)
     graph = network.topology
     index = graph.index(peer)
-    addresses, here = _addresses(network, index, address)
+    addresses, here = addresses_of(network, index, address)
     neighbours = network.schedule.neighbours(index)
     trust = None
     if key is not None:
-        trust = _trust(graph, index, neighbours, key)
+        trust = trust_of(graph, index, neighbours, key)
     elif not insecure:
-        _check_loopback([here, *(addresses[j] for j in neighbours)])
+        check_loopback([here, *(addresses[j] for j in neighbours)])
     shards = (
         load_shard(data, index, experiment.model.dtype)
         if data is not None
@@ -252,7 +252,7 @@ def run_alone(
         where = f"{here[0]}:{listener.getsockname()[1]}"
         recording.hear(Event(peer=peer, t_s=0.0, kind="listening", round=0, detail=where))
         begin = time.perf_counter()
-        with threadpool_limits(1):
+        with one_thread():
             assert recording.checkpoints is not None
             outcome, status = run_peer(
                 setup, listener, addresses, trust=trust,
@@ -274,62 +274,6 @@ def run_alone(
                 run_dir=recording.path,
             )
         )
-
-
-def _addresses(
-    network: composition.Network, index: int, address: tuple[str, int] | None
-) -> tuple[list[tuple[str, int] | None], tuple[str, int]]:
-    """Return every peer's address, and the one to listen at."""
-    graph = network.topology
-    addresses = [
-        parse_address(text, f"{graph.name}: address of peer {graph.ids[i]!r}") if text else None
-        for i, text in enumerate(graph.addresses)
-    ]
-    here = address or addresses[index]
-    missing = [j for j in network.schedule.neighbours(index) if addresses[j] is None]
-    if here is None or missing:
-        who = graph.ids[index if here is None else missing[0]]
-        raise ConfigError(
-            f"topology: peer {who!r} has no address; give a topology file with an address for "
-            "every peer (gossipml topology make … --addresses HOST:PORT --out FILE)"
-        )
-    return addresses, here
-
-
-def _trust(graph: topology.Topology, index: int, neighbours: Sequence[int], key: Path) -> Trust:
-    """Return a peer's own key and the pinned ones of its neighbours; all must have one."""
-    from gossipml import keys  # needs an extra, as do the certificates of its neighbours
-    from gossipml.engines.tls import Trust
-
-    pins = {}
-    for j in neighbours:
-        pin = graph.public_keys[j]
-        if pin is None:
-            raise ConfigError(
-                f"topology: peer {graph.ids[j]!r} has no public_key, which --key needs of every "
-                "neighbour (gossipml keys pin TOPOLOGY CERTIFICATE… --out FILE)"
-            )
-        pins[graph.ids[j]] = pin
-    if key.is_dir():
-        key /= f"{file_name(graph.ids[index])}.key"
-    trust = Trust(graph.ids[index], key, pins)
-    own = graph.public_keys[index]
-    if own not in (None, keys.to_text(trust.own.public_key)):
-        raise ConfigError(
-            f"{key}: not the key that the topology pins for peer {graph.ids[index]!r}"
-        )
-    return trust
-
-
-def _check_loopback(addresses: Iterable[tuple[str, int] | None]) -> None:
-    """Refuse to speak plain text where others can hear it."""
-    for address in addresses:
-        if address is not None and not is_loopback(address[0]):
-            raise ConfigError(
-                f"{address[0]}:{address[1]} is not on loopback, and traffic would be plain text; "
-                "give --key FILE (gossipml keys new makes one), or --insecure on a network that "
-                "you trust"
-            )
 
 
 def _run_processes(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from gossipml import assembly, baselines, methods, topology
 from gossipml import data as data_sources
 from gossipml.algorithms import Algorithm
+from gossipml.blas import one_thread
 from gossipml.engines.virtual import run_virtual
 from gossipml.errors import ConfigError, GossipError, nearest
 from gossipml.experiment import (
@@ -172,7 +172,7 @@ def simulate(
     play = _play_stacked if engine == "stacked" else _play_virtual
     with (
         Recording(given, engine, out=out, runs=runs, listen=listen) as recording,
-        threadpool_limits(1),  # the same sums in the same order as a process of its own
+        one_thread(),  # the same sums in the same order as a process of its own
     ):
         return play(given, parts, recording, allow_isolation=allow_isolation, progress=progress)
 
@@ -200,7 +200,7 @@ def resume(run: Path | str, *, listen: Listener = ignore, progress: Progress = s
     if engine not in ENGINES:
         raise ConfigError(f"{run}: a run of engine {engine!r}; go on with it by gossipml run")
     recording = Recording.reopen(Path(run), engine, listen=listen)
-    with recording, threadpool_limits(1):
+    with recording, one_thread():
         given = recording.experiment
         parts = assembly.build_parts(given)
         if engine == "stacked":

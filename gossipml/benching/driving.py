@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
-from threadpoolctl import threadpool_limits
 
 from gossipml.benching import peers, sockets
 from gossipml.benching.talk import (
@@ -26,6 +25,7 @@ from gossipml.benching.talk import (
     hear,
     say,
 )
+from gossipml.blas import one_thread
 from gossipml.engines.tcp import bind
 from gossipml.errors import BenchError
 
@@ -153,7 +153,7 @@ def measure(
     times = _times(seconds, took_s)
     raw_s = driver.flood(times) / times
     rows = []
-    with threadpool_limits(1):
+    with one_thread():
         for size in sizes:
             progress(f"models of {size:,} parameters")
             rows.append(driver.row(size, seconds))

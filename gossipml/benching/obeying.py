@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
 from gossipml.benching import peers, sockets
 from gossipml.benching.talk import (
     Echo,
@@ -20,6 +18,7 @@ from gossipml.benching.talk import (
     hear,
     say,
 )
+from gossipml.blas import one_thread
 from gossipml.errors import BenchError, GossipError
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def serve(
         listener.setblocking(True)
         sock, address = listener.accept()
         who = f"{address[0]}:{address[1]}"
-        with sock, threadpool_limits(1):
+        with sock, one_thread():
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 greet(sock, who)

@@ -101,7 +101,7 @@ def _counts(labels: list[int] | None) -> str:
 
 
 def _print_forecast(found: Forecast) -> None:
-    from gossipml.observe.progress import human_bytes
+    from gossipml.observe.formats import human_bytes
 
     for name, value in (
         ("graph", f"{found.graph}: {found.peers} peers, {found.edges} edges, "

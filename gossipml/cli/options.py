@@ -45,7 +45,7 @@ def finish(result: Result, *, json: bool, quiet: bool, plot: bool) -> int:
     from rich.console import Console
 
     from gossipml.errors import MissingExtraError
-    from gossipml.observe.progress import summary_table
+    from gossipml.observe.ending import summary_table
 
     drawn = None
     if plot and result.summary.run_dir is not None:

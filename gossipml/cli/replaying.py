@@ -78,7 +78,7 @@ def _beside(done: Replay) -> Table:
 
 
 def _cells(side: Side) -> list[str]:
-    from gossipml.observe.progress import percent
+    from gossipml.observe.formats import percent
 
     accuracy, loss = side.test_accuracy, side.test_loss
     seconds = side.wall_s if side.virtual_s is None else side.virtual_s

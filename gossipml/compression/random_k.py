@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from gossipml.compression.coded import Code, Coded, little, read
-from gossipml.errors import ConfigError
+from gossipml.compression.sparse import Sparsifier
 from gossipml.seeds import choice
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _SEED = np.dtype(np.uint64)
 
 
 @dataclass(frozen=True)
-class RandomK(Coded):
+class RandomK(Sparsifier, Coded):
     """Keep k numbers at places chosen uniformly at random, and 0 for the rest.
 
     k is ``ratio`` · P, rounded up. E ‖Q(v) − v‖² = (1 − k/P) ‖v‖² (Stich, Cordonnier, Jaggi
@@ -36,21 +35,9 @@ class RandomK(Coded):
 
     name: ClassVar[str] = "random-k"
 
-    ratio: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0 < self.ratio <= 1:
-            raise ConfigError(
-                f"compression.ratio: found {self.ratio}, expected a number above 0 and at most 1"
-            )
-
     def consensus_step(self, size: int) -> float:
         """Return ratio / 2: found by experiment, stable up to the ratio itself."""
         return 1.0 if self.ratio == 1 else self.ratio / 2
-
-    def kept(self, size: int) -> int:
-        """Return k for vectors of ``size`` numbers."""
-        return math.ceil(self.ratio * size * (1 - 1e-12))  # 0.07 · 100 is 7.000000000000001
 
     def code(self, v: Array) -> Code:
         start = self.start(v)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from gossipml.compression.base import Array, Compressor
 from gossipml.compression.coded import pack_bits, packed_nbytes, unpack_bits
-from gossipml.errors import AlgorithmError, ConfigError
+from gossipml.compression.sparse import Sparsifier
+from gossipml.errors import AlgorithmError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gossipml.compression.base import Array
+
 
 @dataclass(frozen=True)
-class TopK(Compressor):
+class TopK(Sparsifier):
     """Keep the k numbers of largest magnitude in a vector of P, and 0 for the rest.
 
     k is ``ratio`` · P, rounded up. Of equal magnitudes the first are kept; a NaN counts as
@@ -36,21 +37,9 @@ class TopK(Compressor):
 
     name: ClassVar[str] = "top-k"
 
-    ratio: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 0 < self.ratio <= 1:
-            raise ConfigError(
-                f"compression.ratio: found {self.ratio}, expected a number above 0 and at most 1"
-            )
-
     def consensus_step(self, size: int) -> float:
         """Return min(1, 2 · ratio): found by experiment; theory's step is far smaller."""
         return min(1.0, 2 * self.ratio)
-
-    def kept(self, size: int) -> int:
-        """Return k for vectors of ``size`` numbers."""
-        return math.ceil(self.ratio * size * (1 - 1e-12))  # 0.07 · 100 is 7.000000000000001
 
     def __call__(self, v: Array) -> Array:
         size = v.shape[-1]

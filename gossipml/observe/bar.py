@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gossipml.observe.progress import LINE_S, percent
+from gossipml.observe.formats import percent
+from gossipml.observe.progress import LINE_S
 from gossipml.peer.reports import Evaluation, Report
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a live table while it goes on, and a summary at its end.
+"""What a run shows in the terminal while it goes on: a live table, or lines.
 
 Writes to stderr only, because stdout belongs to ``--json``. Starts no thread and steers nothing.
 """
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gossipml.observe.formats import human_bytes, number, percent
 from gossipml.observe.history import Scatter
 from gossipml.observe.summary import Spread
 from gossipml.peer.reports import Evaluation, Event, Finished, Report
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from gossipml.observe.summary import Summary
-
 State: TypeAlias = Literal[
     "connecting", "running", "alone", "stopping", "stopped", "lost", "failed", "finished"
 ]
@@ -37,7 +36,6 @@ State: TypeAlias = Literal[
 REDRAW_S = 0.25  # between two drawings of the table
 LINE_S = 2.0  # between two lines where stderr is no terminal
 MOST_ROWS = 20
-_CENTRALISED = "centralised"
 _FRAME = 12  # lines around them: title, header, rules, five for the rest, caption, the cursor
 
 _STYLES: dict[State, str] = {
@@ -249,124 +247,16 @@ class LiveTable:
     def _cells(self, row: _Row) -> list[Text]:
         return [
             Text("–" if row.round is None else f"{row.round}/{self._rounds}"),
-            Text(_number(row.loss)),
+            Text(number(row.loss)),
             Text(percent(row.accuracy)),
-            Text(_number(row.apart)),
+            Text(number(row.apart)),
             Text(human_bytes(row.bytes_in)),
             Text(human_bytes(row.bytes_out)),
             Text(row.state, style=_STYLES[row.state]),
         ]
 
 
-def summary_table(summary: Summary) -> RenderableType:
-    """Return the end of a run as a table against its baselines, with a few lines below."""
-    table = Table(
-        title=Text(f"{summary.name}: {summary.algorithm} on {summary.topology.graph}", "bold"),
-        box=box.SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("")
-    columns = ("test accuracy", "test loss", "against centralised")
-    for name in columns if summary.test_accuracy else columns[1:2]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for label, accuracy, loss in _results(summary):
-        cells = [_number(loss)]
-        if summary.test_accuracy:
-            gap = "" if label == _CENTRALISED else _gap(accuracy, summary)
-            cells = [percent(accuracy), *cells, gap]
-        table.add_row(label, *cells)
-    return Group(table, *(Text(line) for line in _facts(summary)))
-
-
-def human_bytes(n: float) -> str:
-    """Return a number of bytes with three digits and a unit.
-
-    >>> human_bytes(999), human_bytes(1500), human_bytes(25_300_000)
-    ('999 B', '1.50 kB', '25.3 MB')
-    """
-    unit = "B"
-    for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
-        if n < 999.5 or unit == "PB":
-            break
-        n /= 1000
-    digits = 0 if unit == "B" or n >= 99.95 else 1 if n >= 9.995 else 2
-    return f"{n:.{digits}f} {unit}"
-
-
-def percent(fraction: float | None) -> str:
-    """Return an accuracy as a percentage, or a dash.
-
-    >>> percent(0.9444), percent(None)
-    ('94.4 %', '–')
-    """
-    return "–" if fraction is None else f"{100 * fraction:.1f} %"
-
-
-def _results(summary: Summary) -> list[tuple[str, float | None, float | None]]:
-    rows = _mean_and_worst("peers", summary.test_accuracy, summary.test_loss)
-    if len(summary.model_sha256) == 1 < summary.peers:
-        (_, accuracy, loss), _ = rows
-        rows = [(f"peer {next(iter(summary.model_sha256))}", accuracy, loss)]
-    if summary.mean_model:
-        rows.append(("mean model", summary.mean_model.test_accuracy, summary.mean_model.test_loss))
-    if summary.centralised:
-        alone = summary.centralised
-        rows.append((_CENTRALISED, alone.test_accuracy, alone.test_loss))
-    if summary.isolated:
-        isolated = summary.isolated
-        rows += _mean_and_worst("isolated", isolated.test_accuracy, isolated.test_loss)
-    return rows
-
-
-def _mean_and_worst(
-    who: str, accuracy: Spread | None, loss: Spread | None
-) -> list[tuple[str, float | None, float | None]]:
-    return [
-        (f"{who}, mean", accuracy.mean if accuracy else None, loss.mean if loss else None),
-        (f"{who}, worst", accuracy.min if accuracy else None, loss.max if loss else None),
-    ]
-
-
-def _gap(accuracy: float | None, summary: Summary) -> str:
-    reference = summary.centralised.test_accuracy if summary.centralised else None
-    if accuracy is None or reference is None:
-        return "–"
-    return f"{100 * (accuracy - reference):+.1f} points"
-
-
-def _facts(summary: Summary) -> list[str]:
-    told = len(summary.model_sha256) or summary.peers  # 1: a peer that tells of itself alone
-    each = human_bytes(summary.bytes_sent / max(told, 1))
-    took = f"{summary.wall_s:.3g} s"
-    if summary.virtual_s is not None:
-        took += f" ({summary.virtual_s:.3g} s of virtual time)"
-    every = f", {human_bytes(summary.bytes_sent)} by all" if told > 1 else ""
-    facts = [f"consensus distance  {summary.consensus_distance:.3g}"] if told > 1 else []
-    if summary.mean_drift is not None:
-        facts.append(f"drift of the mean   {summary.mean_drift:.3g}")
-    facts += [
-        f"bytes per peer      {each} sent{every}",
-        f"wall time           {took} for {summary.rounds} rounds",
-        f"lost peers          {_lost(summary)}",
-    ]
-    if summary.stopped:
-        facts.append("stopped             before the last round, by a signal")
-    if summary.run_dir:
-        facts.append(f"run folder          {summary.run_dir}")
-    return facts
-
-
-def _lost(summary: Summary) -> str:
-    if not summary.lost_peers:
-        return "none"
-    names = ", ".join(summary.lost_peers)
-    return f"{len(summary.lost_peers)} of {summary.peers}: {names}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:#.4g}"
-
-
-def _range(values: Iterable[float | None], show: Callable[[float], str] = _number) -> str:
+def _range(values: Iterable[float | None], show: Callable[[float], str] = number) -> str:
     """Return ``mean (least to greatest)`` of the values that are there."""
     spread = _spread(values)
     if spread is None:
@@ -387,9 +277,9 @@ def _rows_of_many(rows: list[_Row]) -> list[list[str]]:
     """Return the mean, least and greatest of the peers without a row of their own."""
     columns = [
         _spread_cells((r.round for r in rows), lambda v: f"{v:.0f}"),
-        _spread_cells((r.loss for r in rows), _number),
+        _spread_cells((r.loss for r in rows), number),
         _spread_cells((r.accuracy for r in rows), percent),
-        _spread_cells((r.apart for r in rows), _number),
+        _spread_cells((r.apart for r in rows), number),
         _spread_cells((r.bytes_in for r in rows), human_bytes),
         _spread_cells((r.bytes_out for r in rows), human_bytes),
     ]

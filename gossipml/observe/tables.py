@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gossipml.errors import ConfigError
-from gossipml.observe.progress import human_bytes
+from gossipml.observe.formats import human_bytes
 from gossipml.observe.statistics import Estimate
 
 if TYPE_CHECKING:

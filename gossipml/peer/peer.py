@@ -18,18 +18,19 @@ from gossipml import wire
 from gossipml.algorithms import State, playing
 from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
-from gossipml.peer.divergence import Losses, Watch, diverged
 from gossipml.peer.joining import join
 from gossipml.peer.link import Link
 from gossipml.peer.links import Links
 from gossipml.peer.mail import Loose, Mail, NewestLink
+from gossipml.peer.measuring import Measure
 from gossipml.peer.meeting import MeetingLink, Meetings
 from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.pace import idle
 from gossipml.peer.rejoining import ask_in_turn, take_up
 from gossipml.peer.reports import Evaluation, Finished, sketch
 from gossipml.peer.setup import Outcome
-from gossipml.peer.shares import ExactShareLink, NaiveShareLink, Shares
+from gossipml.peer.share_links import ExactShareLink, NaiveShareLink
+from gossipml.peer.shares import Shares
 from gossipml.peer.tokens import LetterLink, Tokens
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Peer:
             self._before = setup.begin.done
             setup.problem.gradients = self._before.gradients
         self._neighbourhood: Neighbourhood | None = None
-        self._watch: Watch | None = None
+        self._measure = Measure(setup, network)
 
     async def run(self) -> Outcome:
         """Play all rounds; return the final state.
@@ -292,10 +293,8 @@ class Peer:
     # --- measuring and ending ------------------------------------------------------------
 
     async def _evaluate(self, links: Links, round: int) -> None:
-        x = self.state.x
-        loss, accuracy, train_loss = await self.network.compute(self._measure, x)
-        sketched = await self.network.compute(sketch, x)  # of a large model it takes a while
-        await self._check(x, round, Losses(train_loss, loss))
+        loss, accuracy, train_loss = await self._measure(self.state.x, round)
+        sketched = await self.network.compute(sketch, self.state.x)  # may take a while
         done = self._done(links)
         self.report(
             Evaluation(
@@ -341,33 +340,6 @@ class Peer:
             bytes_received=before.bytes_received + sum(link.bytes_received for link in every),
             payload_bytes_sent=before.payload_bytes_sent
             + sum(link.payload_bytes_sent for link in every),
-        )
-
-    async def _check(self, x: Array, round: int, now: Losses) -> None:
-        """Raise DivergedError where the model is beyond help."""
-        setup = self.setup
-        if self._watch is None:
-            start = now
-            if round > 0:  # it resumed
-                loss, _, train_loss = await self.network.compute(self._measure, setup.x0)
-                start = Losses(train_loss, loss)
-            self._watch = Watch(setup.algorithm, start, stop=setup.stop_diverged)
-        finite = bool(np.isfinite(x).all())
-        what = self._watch.symptom(now, finite=finite, last=round == setup.rounds)
-        if what is not None:
-            raise diverged(
-                setup.algorithm, what, peer=setup.id, round=round, problem=setup.problem,
-                x0=setup.x0,
-            )  # fmt: skip
-
-    def _measure(self, x: Array) -> tuple[float, float | None, float]:
-        X, y = self.setup.test
-        problem = self.setup.problem
-        accuracy = problem.model.accuracy(x, X, y)
-        return (
-            float(problem.model.loss(x, X, y)),
-            None if accuracy is None else float(accuracy),
-            problem.loss(x),
         )
 
     async def _part(self, links: Links) -> None:

@@ -338,8 +338,10 @@ def each_message(request):
     return request.arrays
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("name", "graph"), ON_GRAPHS)
+@pytest.mark.parametrize(
+    ("name", "graph", "dtype"),
+    [(*case, "float32") for case in ON_GRAPHS] + [(name, home(name), "float64") for name in EVERY],
+)
 def test_traffic_is_as_declared(name, graph, dtype):
     """Payload bytes: vectors of P numbers and scalars, coded, to each receiver in each round."""
     where = world(name, graph=graph, n=5, dtype=dtype)

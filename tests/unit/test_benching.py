@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import msgspec
 import pytest
@@ -30,14 +31,18 @@ def other(listener):
     """The end that obeys, in a thread; the lines that it says."""
     said = []
     thread = threading.Thread(
-        target=benching.serve, args=(listener,), kwargs={"times": 2, "progress": said.append}
+        target=benching.serve,
+        args=(listener,),
+        kwargs={"times": 2, "progress": said.append},
+        daemon=True,
     )
     thread.start()
     yield said
-    for _ in range(2):  # so that it ends, whatever the test did
-        with socket.socket() as sock:
+    end = time.monotonic() + 30
+    while thread.is_alive() and time.monotonic() < end:  # it ends, whatever the test did
+        with socket.socket() as sock:  # which a peer that listens there still may take
             sock.connect_ex(listener.getsockname())
-    thread.join(30)
+        thread.join(0.1)
     assert not thread.is_alive()
 
 

@@ -18,6 +18,9 @@ S = TypeVar("S")
 class Team:
     """The calling thread and helpers. Rounds are short, so a phase costs one wake-up of each.
 
+    A helper starts when there is work for it: a stack of one block needs none, and one that is
+    refused before its first round leaves none behind.
+
     Parameters
     ----------
     size : int
@@ -27,12 +30,7 @@ class Team:
     def __init__(self, size: int) -> None:
         self.size = size
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._helpers = [
-            threading.Thread(target=self._help, name=f"stacked-{k}", daemon=True)
-            for k in range(1, size)
-        ]
-        for helper in self._helpers:
-            helper.start()
+        self._helpers: list[threading.Thread] = []
 
     def each(self, work: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """Return the results of ``work`` on each item, in order; raise the first item's error."""
@@ -55,7 +53,9 @@ class Team:
             job()
             done.put(None)
 
-        helpers = min(len(self._helpers), len(todo) - 1)
+        helpers = min(self.size, len(todo)) - 1
+        while len(self._helpers) < helpers:
+            self._start()
         for _ in range(helpers):
             self._jobs.put(help_out)
         job()
@@ -71,6 +71,12 @@ class Team:
             self._jobs.put(None)
         for helper in self._helpers:
             helper.join()
+
+    def _start(self) -> None:
+        name = f"stacked-{len(self._helpers) + 1}"
+        helper = threading.Thread(target=self._help, name=name, daemon=True)
+        helper.start()
+        self._helpers.append(helper)
 
     def _help(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
-from threadpoolctl import threadpool_limits
 
+from gossipml.blas import one_thread
 from gossipml.engines.virtual import run_virtual
 from gossipml.faults import Plan
 from gossipml.testing.chaos.cases import AFTER, Case, draw, setups
@@ -68,7 +68,7 @@ def play(case: Case | int, *, within_s: float = math.inf) -> Verdict:
     fired: Counter[str] = Counter()
     elapsed_s = 0.0
     try:
-        with threadpool_limits(1), _alarm():
+        with one_thread(), _alarm():
             ends = run_virtual(
                 peers, graph, conditions=case.conditions, seed=case.seed, report=watch.hear,
                 plan=plan, make_peer=watch.make_peer,

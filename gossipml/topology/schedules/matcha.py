@@ -69,9 +69,9 @@ class Matcha(Varying):
             self.probabilities = np.full(self.matchings, budget)
             self.alpha = 1 / (1 + int(topology.degrees.max()))
         else:
-            from threadpoolctl import threadpool_limits
+            from gossipml.blas import one_thread
 
-            with threadpool_limits(1):  # the same sums at every peer
+            with one_thread():  # the same sums at every peer
                 self.probabilities = np.round(_probabilities(self._laplacians, budget), _DIGITS)
                 self.alpha = round(_step(*self._moments), _DIGITS)
         self.options = {

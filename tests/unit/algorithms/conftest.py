@@ -42,6 +42,10 @@ class Bowls:
     def optimum(self):
         return np.linalg.solve(self.A.sum(0), (self.A @ self.c[..., None]).sum(0)[:, 0])
 
+    def error(self, x):
+        """Return the mean squared distance to the optimum."""
+        return ((x - self.optimum) ** 2).sum(axis=1).mean()
+
     @property
     def rho(self):
         return np.linalg.norm(self.W - 1 / len(self.W), 2)
@@ -114,6 +118,15 @@ def _stacked(bowls, algorithm, rounds, x0=None):
 @pytest.fixture
 def make_bowls():
     return _bowls
+
+
+@pytest.fixture
+def unit_ring():
+    """Return 16 bowls on a ring, spectra in [0.5, 1], heterogeneity ζ² = 1 at the optimum."""
+    bowls = _bowls("ring", n=16, d=10, mu=0.5)
+    pulls = bowls.gradient(np.broadcast_to(bowls.optimum, bowls.c.shape))
+    bowls.c = bowls.optimum + (bowls.c - bowls.optimum) / np.sqrt((pulls**2).sum(axis=1).mean())
+    return bowls
 
 
 @pytest.fixture

@@ -10,19 +10,6 @@ import pytest
 from gossipml.algorithms import DPSGD, GradientTracking
 
 
-@pytest.fixture
-def unit_ring(make_bowls):
-    """Return 16 bowls on a ring, spectra in [0.5, 1], heterogeneity ζ² = 1 at the optimum."""
-    bowls = make_bowls("ring", n=16, d=10, mu=0.5)
-    pulls = bowls.gradient(np.broadcast_to(bowls.optimum, bowls.c.shape))
-    bowls.c = bowls.optimum + (bowls.c - bowls.optimum) / np.sqrt((pulls**2).sum(axis=1).mean())
-    return bowls
-
-
-def error(bowls, x):
-    return ((x - bowls.optimum) ** 2).sum(axis=1).mean()
-
-
 def test_one_round_by_hand(make_bowls, on_engine):
     """y = g at first, so the first round is one of D-PSGD."""
     bowls = make_bowls("star", n=4)
@@ -62,15 +49,15 @@ def test_rounds_on_a_ring_of_16_are_those_that_were_measured(lr, rounds, unit_ri
     """Up to a mean squared error of 1e-10; the numbers are of other bowls of the same spectra."""
     enough = stacked(unit_ring, GradientTracking(lr=lr), round(1.1 * rounds))
     too_few = stacked(unit_ring, GradientTracking(lr=lr), round(0.9 * rounds))
-    assert error(unit_ring, enough) < 1e-10 < error(unit_ring, too_few)
+    assert unit_ring.error(enough) < 1e-10 < unit_ring.error(too_few)
 
 
 def test_it_converges_linearly_where_d_psgd_stalls(unit_ring, stacked):
-    found = [error(unit_ring, stacked(unit_ring, GradientTracking(lr=0.05), t)) for t in
+    found = [unit_ring.error(stacked(unit_ring, GradientTracking(lr=0.05), t)) for t in
              (200, 400, 600, 800)]  # fmt: skip
     for earlier, later in itertools.pairwise(found):
         assert later < 1e-3 * earlier
-    stalled = [error(unit_ring, stacked(unit_ring, DPSGD(lr=0.05), t)) for t in (400, 800)]
+    stalled = [unit_ring.error(stacked(unit_ring, DPSGD(lr=0.05), t)) for t in (400, 800)]
     assert stalled[0] == pytest.approx(stalled[1], rel=1e-6)
     assert 0.02 < stalled[1] < 0.2
 

@@ -17,19 +17,6 @@ from gossipml.algorithms import (
 from gossipml.errors import ConfigError
 
 
-@pytest.fixture
-def unit_ring(make_bowls):
-    """Return 16 bowls on a ring, spectra in [0.5, 1], heterogeneity ζ² = 1 at the optimum."""
-    bowls = make_bowls("ring", n=16, d=10, mu=0.5)
-    pulls = bowls.gradient(np.broadcast_to(bowls.optimum, bowls.c.shape))
-    bowls.c = bowls.optimum + (bowls.c - bowls.optimum) / np.sqrt((pulls**2).sum(axis=1).mean())
-    return bowls
-
-
-def error(bowls, x):
-    return ((x - bowls.optimum) ** 2).sum(axis=1).mean()
-
-
 def test_local_momentum_is_d_psgd_with_a_momentum_optimiser(make_bowls, on_engine):
     bowls = make_bowls("star", n=5)
     found = on_engine(bowls, DSGDm(lr=0.1, beta=0.7), 12)
@@ -66,14 +53,14 @@ def test_quasi_global_rounds_are_the_papers(rounds, make_bowls, on_engine, stack
 
 def test_quasi_global_momentum_cuts_the_bias(unit_ring, stacked):
     """To a thirtieth where it was measured, at the same effective step."""
-    local = error(unit_ring, stacked(unit_ring, DSGDm(lr=0.01, beta=0.9), 4000))
-    quasi = error(unit_ring, stacked(unit_ring, QGDSGDm(lr=0.01, beta=0.9), 4000))
+    local = unit_ring.error(stacked(unit_ring, DSGDm(lr=0.01, beta=0.9), 4000))
+    quasi = unit_ring.error(stacked(unit_ring, QGDSGDm(lr=0.01, beta=0.9), 4000))
     assert 15 < local / quasi < 60
 
 
 def test_tracked_momentum_is_exact_and_tracks(unit_ring, stacked, stacked_state):
     found = stacked(unit_ring, MomentumTracking(lr=0.01, beta=0.8), 3000)
-    assert error(unit_ring, found) < 1e-20
+    assert unit_ring.error(found) < 1e-20
     for rounds in (1, 7, 50):
         s = stacked_state(unit_ring, MomentumTracking(lr=0.01, beta=0.8), rounds)
         np.testing.assert_allclose(s.y.sum(axis=0), s.m.sum(axis=0), atol=1e-12)

@@ -348,6 +348,38 @@ def test_a_signal_stops_gently_and_the_run_goes_on_to_the_same_bits(tmp_path):
         resume(out)
 
 
+PLAYED = """
+from gossipml.experiment import experiment_from
+from gossipml.simulation import simulate
+runs = [(name, "sync") for name in ("d-psgd", "gradient-tracking", "choco-sgd", "power-gossip")]
+for name, kind in (*runs, ("d-psgd", "async"), ("d-psgd", "pairwise")):
+    for model, engine in (("softmax", "stacked"), ("mlp", "stacked"), ("softmax", "virtual")):
+        result = simulate(experiment_from({
+            "rounds": 4, "baselines": False, "model": {"name": model},
+            "topology": {"graph": "ring", "peers": 130 if engine == "stacked" else 4},
+            "data": {"source": "teacher", "samples": 600},
+            "algorithm": {"name": name}, "schedule": {"kind": kind},
+            "compression": {"name": "top-k" if name == "choco-sgd" else "none"},
+        }), engine=engine)
+        print(name, kind, model, engine, hash(result.parameters.tobytes()))
+"""
+
+
+def test_no_result_depends_on_what_memory_held_before():
+    """Blocks in threads, many runs in a process: what is given back is overwritten at once."""
+    said = set()
+    for byte in ("0", "165"):  # glibc fills with it, and with its complement
+        environment = {**os.environ, "MALLOC_PERTURB_": byte, "PYTHONHASHSEED": "1"}
+        ran = subprocess.run(
+            [sys.executable, "-X", "faulthandler", "-c", PLAYED],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        said.add(ran.stdout)
+    assert len(said) == 1
+    assert said.pop().count("\n") == 18
+
+
 def test_only_a_stack_that_stopped_goes_on(tmp_path):
     given = experiment_from({"rounds": 1, "data": {"source": "iris"}, "baselines": False})
     simulate(given, out=tmp_path / "virtual")

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from gossipml.engines.stacked.team import Team
+from gossipml.errors import ConfigError
+from gossipml.experiment import experiment_from
+from gossipml.simulation import simulate
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -39,6 +42,28 @@ def test_the_first_error_is_raised_and_the_team_goes_on():
     finally:
         team.close()
     assert not any(helper.is_alive() for helper in team._helpers)
+
+
+def test_helpers_start_when_there_is_work_for_them():
+    team = Team(3)
+    try:
+        assert team.each(lambda k: k, range(1)) == [0]
+        assert team._helpers == []
+        assert team.each(lambda k: k, range(9)) == list(range(9))
+        assert len(team._helpers) == 2
+    finally:
+        team.close()
+
+
+def test_a_stack_that_is_refused_leaves_no_thread():
+    refused = {
+        "baselines": False, "data": {"source": "iris"},
+        "topology": {"graph": "ring", "peers": 64}, "schedule": {"kind": "async", "interval_ms": 0},
+    }  # fmt: skip
+    before = threading.active_count()
+    with pytest.raises(ConfigError, match="interval_ms"):
+        simulate(experiment_from(refused), engine="stacked")
+    assert threading.active_count() == before
 
 
 def test_overflow_is_no_warning_in_any_thread():

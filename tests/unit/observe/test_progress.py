@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gossipml.observe.progress import LiveTable, human_bytes, summary_table
+from gossipml.observe.ending import summary_table
+from gossipml.observe.formats import human_bytes
+from gossipml.observe.progress import LiveTable
 from gossipml.observe.summary import MeanModel
 from gossipml.peer.reports import Event, Finished, sketch
 

@@ -10,32 +10,26 @@ import pytest
 import trio
 
 from gossipml import assembly, seeds, wire
-from gossipml.engines.determinism import deterministic_scheduling
-from gossipml.engines.virtual import VirtualNetwork, VirtualWorld, run_virtual
-from gossipml.errors import GossipError, RemoteProtocolError
+from gossipml.engines.virtual import run_virtual
+from gossipml.errors import RemoteProtocolError
 from gossipml.experiment import experiment_from
 from gossipml.peer.meeting import ANSWER, ASK, MeetingLink
-from gossipml.peer.peer import Peer
-from gossipml.peer.reports import Evaluation, Event
+from gossipml.peer.reports import Evaluation
 from gossipml.peer.session import ANSWERED, ASKED, LEAVING, MET, SENT, TAKEN, UNMET
-from gossipml.peer.shares import WINDOW, ExactShareLink, NaiveShareLink
+from gossipml.peer.share_links import WINDOW, ExactShareLink, NaiveShareLink
+from gossipml.testing.staged import StagedRun, StagedWorld
 
 
-class BadWorld(VirtualWorld):
+class BadWorld(StagedWorld):
     """A world that drops tensors and says them twice, and breaks connections."""
 
     def __init__(self, topology, conditions, seed, *, loss=0.0, twice=0.0, resets=0.0):
         super().__init__(topology, conditions, seed)
         self.loss, self.twice, self.resets = loss, twice, resets
         self.fired = {"loss": 0, "twice": 0, "resets": 0}
-        self.streams = []
-        self.split = set()  # pairs that cannot reach each other
 
     def connect(self, dialler, listener):
-        if frozenset({dialler, listener}) in self.split:
-            raise OSError("no route")
         pair = super().connect(dialler, listener)
-        self.streams.append(({dialler, listener}, *pair))
         for side, stream in enumerate(pair):
             self._spoil(stream, len(self.streams), side, pair)
         return pair
@@ -65,14 +59,8 @@ class BadWorld(VirtualWorld):
 
         stream.send_some = send_some  # `send` goes through it
 
-    def cut(self, *peers):
-        for ends, near, far in self.streams:
-            if ends >= set(peers):
-                near.close()
-                far.close()
 
-
-class Run:
+class Run(StagedRun):
     """Peers at their own pace, each started, killed and stopped by a script."""
 
     def __init__(self, rounds=200, peers=5, dtype="float64", algorithm="push-sum", world=None,
@@ -87,25 +75,11 @@ class Run:
             "network": network or {"latency_ms": 20.0}, "faults": list(faults),
         })  # fmt: skip
         self.parts = assembly.build_parts(self.experiment)
-        graph = self.parts.network.topology
-        self.world = BadWorld(graph, self.experiment.network, 3, **(world or {}))
-        self.setups = self.parts.setups(self.experiment)
-        self.ends, self.reports, self.peers, self.scopes, self.starts = {}, [], {}, {}, 0
-
-    def start(self, nursery, index):
-        nursery.start_soon(self._live, index)
-
-    async def _live(self, index):
-        self.starts += 1
-        setup = self.parts.setups(self.experiment)[index]
-        network = VirtualNetwork(self.world, index)
-        peer = Peer(setup, network, incarnation=self.starts, report=self.reports.append)
-        self.peers[index] = peer
-        with trio.CancelScope() as self.scopes[index]:
-            try:
-                self.ends[index] = await peer.run()
-            except* GossipError as group:
-                self.ends[index] = group
+        conditions = self.experiment.network
+        super().__init__(
+            lambda: self.parts.setups(self.experiment),
+            BadWorld(self.parts.network.topology, conditions, 3, **(world or {})),
+        )
 
     def kill(self, index):
         """End a peer without a word; return how much less there is then.
@@ -117,24 +91,8 @@ class Run:
             other = self.peers[link.neighbour].links.links[index]
             had = had + sum(self.numbers(d) for d in link.sent if d.round > other.taken)
             had = had - sum(self.numbers(d) for d in other.sent if d.round <= link.taken)
-        self.scopes[index].cancel()
-        self.world.cut(index)
-        self.ends.pop(index, None)
+        super().kill(index)
         return had
-
-    def play(self, script=None, late=()):
-        async def main():
-            with trio.fail_after(1000):
-                async with trio.open_nursery() as nursery:
-                    for index in range(len(self.setups)):
-                        if index not in late:
-                            self.start(nursery, index)
-                    if script is not None:
-                        await script(self, nursery)
-
-        with deterministic_scheduling(3):
-            trio.run(main, clock=self.world.clock)
-        return self
 
     def mass_of(self, index):
         """Return u and w of a running peer, with the shares that came and that wait."""
@@ -162,16 +120,12 @@ class Run:
         return sum(self.mass_of(i) for i in self.peers) + self.on_its_way()
 
     def initial(self):
-        x0 = np.stack([setup.x0 for setup in self.setups])
+        x0 = np.stack([setup.x0 for setup in self.setups()])
         return np.append(x0.sum(axis=0, dtype=float), float(len(x0)))
 
     def final(self):
         ends = [self.ends[i].state for i in sorted(self.ends)]
         return sum(np.concatenate([s.u, s.w], dtype=float) for s in ends)
-
-    def events(self, kind, peer=None):
-        return [r for r in self.reports if isinstance(r, Event) and r.kind == kind
-                and (peer is None or r.peer == str(peer))]  # fmt: skip
 
 
 BAD = {"loss": 0.2, "twice": 0.2, "resets": 0.03}
@@ -220,7 +174,7 @@ def test_the_total_stays_through_a_plan_of_faults():
     """One-way loss for 6 s among them, in which neighbours give each other up."""
     run = Run(120, faults=FAULTS)
     ends = run_virtual(
-        run.setups, run.parts.network.topology, conditions=run.experiment.network, seed=3,
+        run.setups(), run.parts.network.topology, conditions=run.experiment.network, seed=3,
         report=run.reports.append, plan=run.parts.plan(run.experiment),
     )  # fmt: skip
     run.ends = dict(enumerate(ends.peers))
@@ -292,7 +246,7 @@ def test_one_that_comes_late_takes_its_part():
 
     run = Run(peer={"connect_timeout_s": 2.0}).play(script, late=(2,))
     assert {end.rounds for end in run.ends.values()} == {200}
-    others = run.initial() - np.append(run.setups[2].x0, 1.0)
+    others = run.initial() - np.append(run.setups()[2].x0, 1.0)
     assert relative(run.final(), others) < 1e-12
     assert distance(run, others) < 1e-5
 
@@ -341,7 +295,7 @@ def test_who_meets_over_bad_links_keeps_the_mean(missed):
         kind="pairwise", algorithm="gossip", graph="ring", missed=missed, world=BAD,
     ).play(script)  # fmt: skip
     assert all(run.world.fired.values())
-    x0 = np.stack([setup.x0 for setup in run.setups])
+    x0 = np.stack([setup.x0 for setup in run.setups()])
     x = np.stack([end.state.x for end in run.ends.values()])
     assert np.ptp(x, axis=0).max() < 1e-4
     drift = np.abs(x.mean(axis=0) - x0.mean(axis=0)).max()

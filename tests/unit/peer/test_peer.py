@@ -22,6 +22,7 @@ from gossipml.engines.virtual import (
 from gossipml.errors import DivergedError, GossipError, IsolatedError, RefusedError
 from gossipml.experiment import experiment_from
 from gossipml.peer.links import Links
+from gossipml.peer.measuring import Measure
 from gossipml.peer.peer import Peer, model_sha256
 from gossipml.peer.reports import Evaluation, Event, Finished
 from gossipml.peer.setup import Outcome, Timing
@@ -217,7 +218,7 @@ def test_another_experiment_is_refused_by_name(field, change):
     setups[3].problem.model.size = setups[3].x0.size
     reports = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Peer, "_measure", lambda self, x: (0.0, None, 0.0))
+        patch.setattr(Measure, "_losses", lambda self, x: (0.0, None, 0.0))
         patch.setattr(type(setups[3].problem), "gradient", lambda self, x: np.zeros_like(x))
         ends = run_virtual(setups, graph, conditions=Conditions(), seed=1, report=reports.append)
     assert isinstance(ends.peers[3], RefusedError)
@@ -587,7 +588,7 @@ def test_all_that_takes_long_is_computed_beside_the_links():
     network = Network(VirtualWorld(graph, Conditions(), 1), 0)
     peer = Peer(setups[0], network, incarnation=1, report=told.append)
     trio.run(peer.run)
-    assert {"proceed", "_measure", "sketch"} <= computed
+    assert {"proceed", "_losses", "sketch"} <= computed
 
 
 class _Poisonous(DPSGD):

@@ -11,92 +11,31 @@ import pytest
 import trio
 
 from gossipml import assembly, wire
-from gossipml.engines.determinism import deterministic_scheduling
-from gossipml.engines.virtual import Conditions, VirtualNetwork, VirtualWorld
-from gossipml.errors import GossipError
+from gossipml.engines.virtual import Conditions, VirtualNetwork
 from gossipml.experiment import experiment_from
 from gossipml.peer.link import NEVER, STATE, Link
 from gossipml.peer.meeting import ASK, MeetingLink
-from gossipml.peer.peer import Peer
 from gossipml.peer.rejoining import ask_in_turn, count_on
 from gossipml.peer.reports import Evaluation, Event
 from gossipml.peer.session import JOIN, START
+from gossipml.testing.staged import StagedRun, StagedWorld
 
 
-class World(VirtualWorld):
-    """A world whose peers can be switched off and on again, and whose links can be cut."""
+class Run(StagedRun):
+    """A run whose peers are started and killed one by one."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.streams = []
-        self.split = set()  # pairs that cannot reach each other
-
-    def connect(self, dialler, listener):
-        if frozenset({dialler, listener}) in self.split:
-            raise OSError("no route")
-        near, far = super().connect(dialler, listener)
-        self.streams.append(({dialler, listener}, near, far))
-        return near, far
-
-    def cut(self, peers):
-        for pair, near, far in self.streams:
-            if pair <= peers or (len(peers) == 1 and peers <= pair):
-                near.close()
-                far.close()
-
-
-class Run:
-    """A run on the virtual network whose peers are started and killed one by one."""
-
-    def __init__(self, graph="ring", peers=6, rounds=500, **sections):
+    def __init__(self, graph="ring", peers=6, rounds=250, **sections):
         self.experiment = experiment_from({
-            "seed": 3, "rounds": rounds, "evaluate_every": 100,
+            "seed": 3, "rounds": rounds, "evaluate_every": 50,
             "topology": {"graph": graph, "peers": peers}, "data": {"source": "iris"},
             "algorithm": {"lr": 0.05, "batch_size": 8}, **sections,
         })  # fmt: skip
-        self.parts = assembly.build_parts(self.experiment)
-        self.world = World(self.parts.network.topology, Conditions(latency_ms=20.0), 3)
-        self.ends, self.reports, self.scopes, self.peers = {}, [], {}, {}
-        self.starts = 0
-
-    def start(self, nursery, index):
-        nursery.start_soon(self._live, index)
-
-    async def _live(self, index):
-        self.starts += 1
-        setup = self.parts.setups(self.experiment)[index]
-        network = VirtualNetwork(self.world, index)
-        peer = Peer(setup, network, incarnation=self.starts, report=self.reports.append)
-        self.peers[index] = peer
-        with trio.CancelScope() as self.scopes[index]:
-            try:
-                self.ends[index] = await peer.run()
-            except* GossipError as group:
-                self.ends[index] = group
-
-    def kill(self, index):
-        self.scopes[index].cancel()
-        self.world.cut({index})
-        self.ends.pop(index, None)
-
-    def play(self, script):
-        """Start all peers but those the script starts itself; then follow the script."""
-
-        async def main():
-            with trio.fail_after(1000):
-                async with trio.open_nursery() as nursery:
-                    for index in range(self.parts.network.topology.n):
-                        if index not in getattr(script, "late", ()):
-                            self.start(nursery, index)
-                    await script(self, nursery)
-
-        with deterministic_scheduling(3):
-            trio.run(main, clock=self.world.clock)
-        return self
-
-    def events(self, kind, peer=None):
-        return [r for r in self.reports if isinstance(r, Event) and r.kind == kind
-                and (peer is None or r.peer == str(peer))]  # fmt: skip
+        parts = assembly.build_parts(self.experiment)
+        conditions = Conditions(latency_ms=40.0)
+        super().__init__(
+            lambda: parts.setups(self.experiment),
+            StagedWorld(parts.network.topology, conditions, 3),
+        )
 
     def distance(self):
         x = np.stack([end.state.x for end in self.ends.values()])
@@ -107,11 +46,7 @@ class Run:
 def undisturbed_distance(graph, rounds):
     """Return how far apart peers end that nothing happens to."""
 
-    return Run(graph, rounds=rounds).play(_nothing).distance()
-
-
-async def _nothing(run, nursery):
-    """Let the peers play undisturbed."""
+    return Run(graph, rounds=rounds).play().distance()
 
 
 @pytest.mark.parametrize("graph", ["ring", "star", "complete", "path"])
@@ -130,14 +65,14 @@ def test_a_peer_started_again_goes_on_with_the_others(graph, away_s):
                 and e.peer == "2" and e.detail.startswith("begins")]  # fmt: skip
 
     run = Run(graph).play(script)
-    assert {end.rounds for end in run.ends.values()} == {500}
+    assert {end.rounds for end in run.ends.values()} == {250}
     assert len(run.ends) == 6
     assert all(end.lost == () for end in run.ends.values())
-    assert run.distance() < 3 * undisturbed_distance(graph, 500) + 1e-6
+    assert run.distance() < 3 * undisturbed_distance(graph, 250) + 1e-6
     evaluations = [r for r in run.reports if isinstance(r, Evaluation) and r.peer == "2"]
     assert [r.round for r in evaluations].count(0) == 1
     assert evaluations[-1].loss < 1.1 * np.mean([
-        r.loss for r in run.reports if isinstance(r, Evaluation) and r.round == 500
+        r.loss for r in run.reports if isinstance(r, Evaluation) and r.round == 250
     ])  # fmt: skip
 
 
@@ -155,9 +90,8 @@ def test_who_comes_while_the_others_are_in_their_first_round_is_taken_in(late_s,
         await trio.sleep(late_s)
         run.start(nursery, 2)
 
-    script.late = {2}
     monkeypatch.setattr(VirtualNetwork, "compute", slow)
-    run = Run("complete", 3, rounds=12, peer={"connect_timeout_s": 1.0}).play(script)
+    run = Run("complete", 3, rounds=12, peer={"connect_timeout_s": 1.0}).play(script, late=(2,))
     assert [end.rounds for end in run.ends.values()] == [12] * 3
     assert not run.events("alone")
     lost = {(event.peer, event.about) for event in run.events("lost")}
@@ -183,7 +117,7 @@ def test_nobody_waits_for_it_long():
         assert rounds[1] - rounds[0] > 0.8 * (rounds[2] - rounds[1])
         assert abs(run.peers[2].links.round - rounds[2]) <= 3
 
-    Run(rounds=500).play(script)
+    Run(rounds=250).play(script)
 
 
 def test_two_neighbours_started_again_at_once():
@@ -196,7 +130,7 @@ def test_two_neighbours_started_again_at_once():
         run.start(nursery, 3)
 
     run = Run().play(script)
-    assert {end.rounds for end in run.ends.values()} == {500}
+    assert {end.rounds for end in run.ends.values()} == {250}
     assert all(end.lost == () for end in run.ends.values())
 
 
@@ -212,7 +146,7 @@ def test_who_has_no_other_neighbour_waits_for_one_that_is_back(graph, peers, vic
         run.start(nursery, victim)
 
     run = Run(graph, peers).play(script)
-    assert {end.rounds for end in run.ends.values()} == {500}
+    assert {end.rounds for end in run.ends.values()} == {250}
     assert all(end.lost == () for end in run.ends.values())
 
 
@@ -231,7 +165,7 @@ def test_two_that_are_new_agree_with_each_other_too(victims, apart_s):
             await trio.sleep(apart_s)
 
     run = Run("ring", 3).play(script)
-    assert {end.rounds for end in run.ends.values()} == {500}
+    assert {end.rounds for end in run.ends.values()} == {250}
     assert all(end.lost == () for end in run.ends.values())
     assert run.world.clock.now < 30
 
@@ -249,7 +183,7 @@ def test_who_is_slow_for_good_keeps_up_by_leaving_rounds_out(monkeypatch):
         return await compute(self, work, *args)
 
     monkeypatch.setattr(VirtualNetwork, "compute", slow)
-    run = Run(rounds=90, peer={"skip_after_s": 0.05}).play(_nothing)
+    run = Run(rounds=90, peer={"skip_after_s": 0.05}).play()
     assert {end.rounds for end in run.ends.values()} == {90}
     assert all(end.lost == () for end in run.ends.values())
     assert played[2] < played[1] / 2
@@ -266,8 +200,8 @@ def test_many_are_killed_again_and_again():
             await trio.sleep(0.05 if step % 2 else 0.2)
             run.start(nursery, victim)
 
-    run = Run("complete", rounds=1500).play(script)
-    assert {end.rounds for end in run.ends.values()} == {1500}
+    run = Run("complete", rounds=750).play(script)
+    assert {end.rounds for end in run.ends.values()} == {750}
     assert all(end.lost == () for end in run.ends.values())
 
 
@@ -279,9 +213,8 @@ def test_a_peer_that_comes_late():
         assert run.peers[0].links.round > 20
         run.start(nursery, 2)
 
-    script.late = (2,)
-    run = Run(peer={"connect_timeout_s": 2.0}).play(script)
-    assert {end.rounds for end in run.ends.values()} == {500}
+    run = Run(peer={"connect_timeout_s": 2.0}).play(script, late=(2,))
+    assert {end.rounds for end in run.ends.values()} == {250}
     assert all(end.lost == () for end in run.ends.values())
 
 
@@ -293,16 +226,16 @@ def test_a_network_that_was_split_heals():
         await trio.sleep(1.0)
         run.world.split = across
         for pair in across:
-            run.world.cut(set(pair))
+            run.world.cut(*pair)
         await trio.sleep(6.0)
         assert len(run.events("lost")) == 4
         run.world.split = set()
 
-    run = Run(rounds=1500).play(script)
-    assert {end.rounds for end in run.ends.values()} == {1500}
+    run = Run(rounds=750).play(script)
+    assert {end.rounds for end in run.ends.values()} == {750}
     assert all(end.lost == () for end in run.ends.values())
     assert len({e.peer for e in run.events("rejoined")}) == 4
-    assert run.distance() < 3 * undisturbed_distance("ring", 1500)
+    assert run.distance() < 3 * undisturbed_distance("ring", 750)
 
 
 def test_methods_that_remember_their_neighbours_take_nobody_back():
@@ -339,7 +272,7 @@ class Foe:
         self.run, self.round, self.heard = run, round, []
 
     async def attack(self, frames):
-        setup = self.run.parts.setups(self.run.experiment)[1]
+        setup = self.run.setups()[1]
         stream = await VirtualNetwork(self.run.world, 1).dial(0)
         connection = wire.Connection(setup.max_body)
         hello = wire.Hello(
@@ -384,8 +317,7 @@ def test_a_question_is_answered_once_over_a_connection():
     async def script(run, nursery):
         await meet(run, nursery, foe, [wire.Heartbeat(round=0, request=2)] * 50)
 
-    script.late = (1,)
-    run.play(script)
+    run.play(script, late=(1,))
     assert len(models_of(foe.heard)) <= 1
     assert len(run.events("rejoined", 0)) <= 1
     assert [e.message for e in foe.heard if isinstance(e, wire.Error)] == [
@@ -397,13 +329,12 @@ def test_no_round_beyond_the_last_is_begun():
     """A neighbour that names one cannot make a peer that was started again end at once."""
     run = Run("path", 2, rounds=50)
     foe = Foe(run, round=20)
-    body = bytes(run.parts.setups(run.experiment)[0].x0.nbytes)
+    body = bytes(run.setups()[0].x0.nbytes)
 
     async def script(run, nursery):
         await meet(run, nursery, foe, [data(2**32 - 2, STATE, body)])
 
-    script.late = (1,)
-    run.play(script)
+    run.play(script, late=(1,))
     assert "mixed with nobody" in str(run.ends[0].exceptions)
 
 
@@ -415,8 +346,7 @@ def test_a_share_of_the_wrong_size_costs_one_connection(size):
     async def script(run, nursery):
         await meet(run, nursery, foe, [data(0, 0, bytes(size))])
 
-    script.late = (1,)
-    run.play(script)
+    run.play(script, late=(1,))
     assert [e.message for e in foe.heard if isinstance(e, wire.Error)] == [
         f"DATA of {size} bytes, expected 64"
     ]
