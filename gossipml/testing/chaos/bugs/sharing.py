@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gossipml import wire
 from gossipml.peer.session import TAKEN
-from gossipml.peer.share_links import ExactShareLink, ShareLink, Shares
+from gossipml.peer.share_links import ExactShareLink, ShareLink
+from gossipml.peer.shares import Shares
 from gossipml.testing.chaos.bugs.registry import BREAKS, bug, changed
 
 if TYPE_CHECKING:
