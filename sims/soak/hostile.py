@@ -36,6 +36,7 @@ SETS = (
 LENGTHS = {"2^63": 2**63, "8 GiB": 8 * 2**30, "1 GiB": 2**30}
 SMALL = ("evaluate_every=1", "peer.connect_timeout_s=1")
 LATE_S = 60.0
+CALM_ROUNDS = 10  # which show all that a peer holds by itself
 CALM = (
     600  # rounds before descriptors are used up; of the second half it is said how long they took
 )
@@ -114,7 +115,11 @@ def memory(
         wait(lambda: min(victim.round, other.round) >= 10, 120, "rounds before the attack")
         attacker = Attacker(net, "0", "2")
         found["model_mib"] = round(attacker.nbytes / 2**20, 1)
-        found["undisturbed"] = _under(lambda: None, victim, other, 0.0, seconds)
+        calm_until = victim.round + CALM_ROUNDS
+        found["undisturbed"] = _under(
+            lambda: wait(lambda: victim.round >= calm_until, 120, "calm rounds"),
+            victim, other, 0.0, seconds,
+        )  # fmt: skip
         calm = found["undisturbed"].pop("growth_mib")
         done = 0
         for greeted in (False, True):
@@ -142,8 +147,7 @@ def _under(
     before, begin = other.round, time.monotonic()
     hand = threading.Thread(target=attack, daemon=True)
     hand.start()
-    peak = _peak(victim, seconds)
-    hand.join(60)
+    peak = _peak(victim, seconds, hand)
     return {
         "growth_mib": round(peak - calm, 1),
         "rounds_of_the_neighbour_per_s": round(
@@ -152,9 +156,10 @@ def _under(
     }
 
 
-def _peak(process: Process, seconds: float) -> float:
-    end, peak = time.monotonic() + seconds, 0.0
-    while time.monotonic() < end:
+def _peak(process: Process, seconds: float, hand: threading.Thread) -> float:
+    """Return the most memory it held for so long, and until the hand is done or hangs."""
+    begin, peak = time.monotonic(), 0.0
+    while (took := time.monotonic() - begin) < seconds or (hand.is_alive() and took < LATE_S):
         peak = max(peak, process.resident_mib())
         time.sleep(0.02)
     return peak
