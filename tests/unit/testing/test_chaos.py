@@ -76,7 +76,7 @@ def test_shares_count_once_and_averages_meet_when_all_is_well_again(seed):
 
 
 def test_what_a_neighbour_took_unsaid_before_its_end_is_told():
-    """Its goodbye was lost with the last connection; the share counted twice, and nobody said so."""
+    """Its goodbye was lost with the last connection; the share counted twice, and nobody told."""
     verdict = play(701)
     assert verdict.violations == ()
     assert verdict.promised["mass"] == 1
