@@ -178,8 +178,8 @@ class Link:
         self.announce()
         return True
 
-    def end(self, state: Literal["lost", "left"]) -> None:
-        """Expect nothing more from this neighbour."""
+    def end(self, state: Literal["lost", "left"], *, heard: bool = True) -> None:
+        """Expect nothing more from this neighbour; ``heard``: who left has said so."""
         self.state = state
         if state == "lost":  # the account ends with this exchange: nothing later is used
             for key in [other for other in self.inbox if other > self.due]:

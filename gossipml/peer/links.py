@@ -129,7 +129,7 @@ class Links:
     def give_up(self, link: Link, why: str) -> None:
         """Count a neighbour as dead: nothing more is expected from it."""
         if link.open and link.farewell is not None:
-            link.end("left")  # everything was said: nothing is lost
+            link.end("left", heard=False)  # everything was said: nothing is lost
         elif link.open:
             link.end("lost")
             if link.session is not None:

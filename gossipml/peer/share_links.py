@@ -294,11 +294,12 @@ class ExactShareLink(ShareLink):
         if self.asking is not None:
             session.outbox.append(self.asking)
 
-    def end(self, state: Literal["lost", "left"]) -> None:
-        if state == "lost":  # it may come back, and say what it took
+    def end(self, state: Literal["lost", "left"], *, heard: bool = True) -> None:
+        certain = state == "left" and heard  # before its goodbye it said what it took
+        if not certain:  # if it is lost it may come back, and say so
             self._doubt_the_sent()
-        self._take_back(unsent_only=state == "lost")
-        super().end(state)
+        self._take_back(unsent_only=not certain)
+        super().end(state, heard=heard)
 
     def close(self) -> None:
         self.closed = True

@@ -105,6 +105,7 @@ class Shares(Loose):
 
     def collect(self, state: State) -> None:
         """Add what came and was not used to what this peer has."""
+        self._tell_doubts()
         arrived = self._arrived()
         if arrived and self._names:
             self._store(state, np.sum([self._flat(state), *arrived], axis=0))

@@ -75,6 +75,14 @@ def test_shares_count_once_and_averages_meet_when_all_is_well_again(seed):
     assert verdict.promised["agreement of shares"] == 1
 
 
+def test_what_a_neighbour_took_unsaid_before_its_end_is_told():
+    """Its goodbye was lost with the last connection; the share counted twice, and nobody told."""
+    verdict = play(701)
+    assert verdict.violations == ()
+    assert verdict.promised["mass"] == 1
+    assert verdict.events["unsettled"] > 0
+
+
 def test_two_that_push_find_each_other_again_though_both_have_fallen_silent():
     """Each kept what it had until the other sent: 20 rounds went by."""
     verdict = play(119)
