@@ -32,6 +32,8 @@ def run(folder, *words, rounds=10**8):
     try:
         yield process
     finally:
+        for child in psutil.Process(process.pid).children() if process.poll() is None else []:
+            child.kill()  # one that stands still feels no leash
         process.kill()
         process.communicate()
 
