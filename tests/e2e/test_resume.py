@@ -70,8 +70,9 @@ def test_stopped_by_a_signal_and_then_all_killed_at_once(tmp_path, undisturbed):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
+    reached = max(read_run(tmp_path / "run").history.rounds())
     process = resume(tmp_path / "run")
-    wait_for(tmp_path / "run", 120)
+    wait_for(tmp_path / "run", reached + 40)
     children = psutil.Process(process.pid).children()
     for victim in (*children, process):
         os.kill(victim.pid, signal.SIGKILL)
@@ -92,7 +93,7 @@ def test_stopped_by_a_signal_and_then_all_killed_at_once(tmp_path, undisturbed):
 def test_one_killed(tmp_path, undisturbed):
     """The others went on without it, and their models are no longer those of an undisturbed run."""
     process = start(tmp_path / "run")
-    wait_for(tmp_path / "run", 100)
+    wait_for(tmp_path / "run", 60)
     os.kill(psutil.Process(process.pid).children()[1].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 3, err
