@@ -97,7 +97,7 @@ class PushJudge(Judge):
         for group, rate in self._groups():
             end = min(self._left_s(i) for i in group)
             rounds = (end - settled) / interval - 1
-            if rounds < FEW or not all(i in self.ended for i in group):
+            if rounds < FEW:
                 continue
             self.watch.promised["agreement of shares"] += 1
             before = self._apart(group, settled, settled + interval)  # what is on its way, too
@@ -138,10 +138,10 @@ class PushJudge(Judge):
     def _groups(self) -> list[tuple[list[int], float]]:
         """Return who can reach whom in the end, and how fast a group agrees."""
         graph: nx.Graph[int] = nx.Graph()
-        for i in set(range(self.case.peers)) - self.gone:
+        for i in self.ended:  # also who was started again after a crash
             graph.add_node(i)
             graph.add_edges_from(
-                (i, j) for j in self.peers[i].schedule.neighbours(i) if j not in self.gone
+                (i, j) for j in self.peers[i].schedule.neighbours(i) if j in self.ended
             )
         return [
             (sorted(group), _rate(graph.subgraph(group)))

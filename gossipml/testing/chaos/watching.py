@@ -195,6 +195,8 @@ class Life:
                 self.watch.said[self.setup.index, self.turn].append(self.own)
         joined = self.watch.joining.pop(self.setup.id, None)
         if joined is not None:
+            if round < joined:
+                self.watch.broken(f"{self.name} begins in round {round}, not {joined} as it said")
             self.watch.handed.append((self.setup.index, joined, begin))
             self.watch.models[self.setup.index, joined - 1].append(begin)  # as if it had played
         if self.played is not None and self.watch.case.pushes is None:

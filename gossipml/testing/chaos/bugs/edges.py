@@ -218,16 +218,14 @@ def _() -> Iterator[None]:
         yield
 
 
-@bug("a goodbye is not answered")
+@bug("a peer ends without saying goodbye")
 def _() -> Iterator[None]:
-    def change(handle: Any) -> Any:
-        def rude(self: Session, event: wire.Event) -> None:
-            if isinstance(event, wire.Bye):
-                self.link.end("left")
-            else:
-                handle(self, event)
+    def change(post: Any) -> Any:
+        def rude(self: Link, event: wire.Event) -> None:
+            if not isinstance(event, wire.Bye):
+                post(self, event)
 
         return rude
 
-    with changed(Session, "_handle", change):
+    with changed(Link, "post", change):
         yield

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gossipml import wire
 from gossipml.peer.session import TAKEN
-from gossipml.peer.share_links import ExactShareLink, ShareLink
+from gossipml.peer.share_links import ExactShareLink
 from gossipml.peer.shares import Shares
 from gossipml.testing.chaos.bugs.registry import BREAKS, bug, changed
 
@@ -96,17 +96,4 @@ def _() -> Iterator[None]:
         return silent
 
     with changed(ExactShareLink, "post", change):
-        yield
-
-
-@bug("a peer that hears nothing never sends", *BREAKS, pushes=True)
-def _() -> Iterator[None]:
-    def change(attach: Any) -> Any:
-        def still(self: ShareLink, session: Any) -> None:
-            attach(self, session)
-            self.back = self.met is None
-
-        return still
-
-    with changed(ShareLink, "attach", change):
         yield
