@@ -160,7 +160,7 @@ def test_the_trace_tells_of_every_frame():
 FOUND_SOON = (
     "a message that is past is kept for the next turn",
     "a message of the turn before is taken where the new one is missing",
-    "silence is not noticed",
+    "a new connection leaves the old one open",
     "weights are off by one neighbour",
     "memory is lent again while others still have it",
 )
