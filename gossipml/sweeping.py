@@ -14,12 +14,11 @@ import shutil
 import signal
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from gossipml.observe.cells import tabulate, write_table
 from gossipml.observe.runfolder import file_name
 from gossipml.observe.sweeps import PLAN, Cell, Plan, failure_of, is_whole, read_plan
 from gossipml.simulation import ENGINES, simulate
+from gossipml.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -266,11 +266,6 @@ def run_cell(file: str, overrides: list[str], seed: int, engine: str, folder: st
     part.replace(final)
 
 
-def _quiet() -> None:
-    """Leave signals of the terminal to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _run_on(
     cluster: str | None,
     workers: int,
@@ -286,7 +281,7 @@ def _run_on(
     for name in _THREADS:  # the children read them before they load numpy
         os.environ.setdefault(name, "1")
     for attempt in (1, 2):
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet)
+        pool = processes(workers)
         try:
             return _run(pool, plan, file, folder, left, progress, 2 * workers)
         except BrokenProcessPool:  # a worker was killed, as for memory: once more

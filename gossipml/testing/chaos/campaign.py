@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from itertools import islice
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +14,7 @@ import msgspec
 from gossipml.testing.chaos.cases import KINDS
 from gossipml.testing.chaos.judging import PROMISES
 from gossipml.testing.chaos.playing import Verdict, play
+from gossipml.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -144,8 +143,7 @@ def _verdicts(seeds: range, workers: int | None) -> Iterator[Verdict]:
         yield from map(play, seeds)
         return
     workers = workers or os.cpu_count() or 1
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
+    with processes(workers) as pool:
         parts = iter([seeds[i : i + BATCH] for i in range(0, len(seeds), BATCH)])
         running = {pool.submit(_play_all, part) for part in islice(parts, 2 * workers)}
         while running:
@@ -157,8 +155,3 @@ def _verdicts(seeds: range, workers: int | None) -> Iterator[Verdict]:
 
 def _play_all(seeds: Iterable[int]) -> list[Verdict]:
     return [play(seed) for seed in seeds]
-
-
-def _quiet() -> None:
-    """Leave signals of the terminal to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

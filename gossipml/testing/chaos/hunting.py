@@ -5,11 +5,9 @@ A seed whose case cannot show the bug, as it has no fault that leads there, is n
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from gossipml.testing.chaos.bugs import BUGS, SHOWN
 from gossipml.testing.chaos.cases import draw
 from gossipml.testing.chaos.playing import play
+from gossipml.workers import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,8 +72,7 @@ def hunt_all(
 ) -> list[Found]:
     """Hunt many bugs at once, each in a process of a pool; return them in their order."""
     names = list(bugs)
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
+    with processes(workers) as pool:
         running = [pool.submit(partial(hunt, name, most=most, first=first)) for name in names]
         for future in as_completed(running):
             progress(future.result())
