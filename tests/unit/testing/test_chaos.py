@@ -66,6 +66,14 @@ def test_some_seeds_play_peers_that_push_at_their_own_pace():
     )
 
 
+def test_who_plays_no_round_is_not_expected_to_agree():
+    """The clock of one peer let four seconds pass, of fourteen."""
+    verdict = play(2696)
+    assert verdict.violations == ()
+    assert verdict.promised["mass"] == 1
+    assert "agreement of shares" not in verdict.promised
+
+
 @pytest.mark.parametrize("seed", [99, 109])
 def test_shares_count_once_and_averages_meet_when_all_is_well_again(seed):
     verdict = play(seed)
@@ -161,6 +169,8 @@ FOUND_SOON = (
     "a message that is past is kept for the next turn",
     "a message of the turn before is taken where the new one is missing",
     "a new connection leaves the old one open",
+    "the neighbour is not told what was missed",
+    "shares are forgotten with the connection",
     "weights are off by one neighbour",
     "memory is lent again while others still have it",
 )
@@ -171,6 +181,10 @@ def test_bugs_are_found(bug):
     found = hunt(bug, most=12)
     assert found.seeds is not None
     assert found.violation
+
+
+def test_silence_that_nobody_notices_is_found():
+    assert hunt("silence is not noticed", first=225, most=12).seed == 230
 
 
 def test_every_bug_is_on_the_page():
