@@ -100,7 +100,8 @@ class PushJudge(Judge):
             if rounds < FEW:
                 continue
             self.watch.promised["agreement of shares"] += 1
-            before = self._apart(group, settled, settled + interval)  # what is on its way, too
+            # What is on its way then was sent some rounds before.
+            before = self._apart(group, settled - 3 * interval, settled + interval)
             after = self._apart(group, end, end)
             bound = before * rate ** (PACE * rounds)
             if after > bound + CLOSE:

@@ -74,7 +74,7 @@ def test_who_plays_no_round_is_not_expected_to_agree():
     assert "agreement of shares" not in verdict.promised
 
 
-@pytest.mark.parametrize("seed", [99, 109])
+@pytest.mark.parametrize("seed", [99, 109, 3754])
 def test_shares_count_once_and_averages_meet_when_all_is_well_again(seed):
     verdict = play(seed)
     assert verdict.violations == ()
@@ -91,9 +91,10 @@ def test_what_a_neighbour_took_unsaid_before_its_end_is_told():
     assert verdict.events["unsettled"] > 0
 
 
-def test_two_that_push_find_each_other_again_though_both_have_fallen_silent():
-    """Each kept what it had until the other sent: 20 rounds went by."""
-    verdict = play(119)
+@pytest.mark.parametrize("seed", [119, 1383])
+def test_two_that_push_find_each_other_again_though_both_have_fallen_silent(seed):
+    """Each kept what it had until the other sent: 20 rounds went by. Some of 1383 came back."""
+    verdict = play(seed)
     assert verdict.violations == ()
     assert verdict.promised["agreement of shares"] > 0
 
