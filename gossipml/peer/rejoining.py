@@ -74,10 +74,15 @@ def ask_in_turn(links: Links) -> None:
 
 
 def count_on(links: Links, link: Link, round: int) -> None:
-    """Answer a neighbour that asks, in a round of its own or 0, from which on we count on it."""
+    """Answer a neighbour that asks, in a round of its own or 0, from which on we count on it.
+
+    NEVER: it asked before this peer had begun, and what was its round then does not matter now.
+    """
     takes = links.setup.takes_back if round else links.setup.takes_anew
     if not takes or not (links.begun or round):
         raise RemoteProtocolError("asks to be counted on, where nobody can be")
+    if links.setup.rounds < round < NEVER:
+        raise RemoteProtocolError(f"asks to be counted on in round {round} of {links.setup.rounds}")
     if not links.begun:
         link.ahead = link.question = True
         links.met.unpark_all()
@@ -88,7 +93,8 @@ def count_on(links: Links, link: Link, round: int) -> None:
     links.tell_unsettled(link)
     if link.starts != NEVER:  # it has given us up, and we have not noticed
         link.start_again()
-    link.start_from(max(links.round, round) + 1)  # nobody counts on rounds that one is past
+    theirs = 0 if round == NEVER else round
+    link.start_from(max(links.round, theirs) + 1)  # nobody counts on rounds that one is past
     link.post(wire.Heartbeat(round=link.starts, request=START))
     if round == 0:
         body = links.model()

@@ -12,6 +12,7 @@ import trio
 
 from gossipml import assembly, wire
 from gossipml.engines.virtual import Conditions, VirtualNetwork
+from gossipml.errors import RemoteProtocolError
 from gossipml.experiment import experiment_from
 from gossipml.peer.link import NEVER, STATE, Link
 from gossipml.peer.meeting import ASK, MeetingLink
@@ -238,6 +239,14 @@ def test_a_network_that_was_split_heals():
     assert run.distance() < 3 * undisturbed_distance("ring", 750)
 
 
+def test_nobody_asks_in_a_round_that_the_run_has_not():
+    links = SimpleNamespace(
+        setup=SimpleNamespace(takes_back=True, takes_anew=True, index=0, rounds=20), begun=True
+    )
+    with pytest.raises(RemoteProtocolError, match="in round 21 of 20"):
+        count_on(links, Link(1, "b"), 21)
+
+
 def test_methods_that_remember_their_neighbours_take_nobody_back():
     async def script(run, nursery):
         await trio.sleep(1.0)
@@ -250,11 +259,13 @@ def test_methods_that_remember_their_neighbours_take_nobody_back():
     assert {end.rounds for i, end in run.ends.items() if i != 2} == {200}
 
 
-@pytest.mark.parametrize(("here", "there", "counts"), [(0, 7, 8), (9, 7, 10), (7, 7, 8)])
+@pytest.mark.parametrize(
+    ("here", "there", "counts"), [(0, 7, 8), (9, 7, 10), (7, 7, 8), (9, NEVER, 10)]
+)
 def test_no_round_counts_that_one_end_is_past(here, there, counts):
     """So who is behind need not play them for it."""
     told, link = [], Link(1, "b", state="up", starts=NEVER)
-    setup = SimpleNamespace(takes_back=True, takes_anew=True, index=0)
+    setup = SimpleNamespace(takes_back=True, takes_anew=True, index=0, rounds=20)
     links = SimpleNamespace(
         setup=setup, begun=True, round=here, met=trio.lowlevel.ParkingLot(),
         tell=lambda *args: told.append(args), tell_unsettled=lambda link: None,
