@@ -483,3 +483,29 @@ def test_the_end_within_a_guessed_header_is_a_broken_frame(opened):
     pair.acceptor.bytes_received(10)
     with pytest.raises(RemoteProtocolError, match="10 of 32 bytes of its header"):
         pair.acceptor.bytes_received(0)
+
+
+def guessed(pair, data):
+    """Read a whole frame in place where two tensors of 4 bytes came before."""
+    for t in range(2):
+        pair.send(pair.dialler, Data(t, 0, b"abcd"))
+    room = pair.acceptor.receive_buffer()
+    assert len(room) == len(data) == HEADER_SIZE + 4
+    room[:] = data
+    return pair.acceptor.bytes_received(len(data))
+
+
+@pytest.mark.parametrize("bit", range(8 * (HEADER_SIZE + 4)))
+def test_each_flipped_bit_of_a_guessed_tensor_is_noticed(opened, bit):
+    pair = opened()
+    data = bytearray(pack_header(Header(Kind.DATA, 2, 0, 4, body_checksum(b"efgh"))) + b"efgh")
+    data[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(RemoteProtocolError):
+        guessed(pair, data)
+
+
+def test_a_guessed_tensor_without_a_checksum_is_refused(opened):
+    data = pack_header(Header(Kind.DATA, 2, 0, 4, None)) + b"efgh"
+    with pytest.raises(RemoteProtocolError, match="DATA body without a checksum"):
+        guessed(opened(), data)
+    assert guessed(opened(checksum=False), data) == [Data(2, 0, b"efgh")]
