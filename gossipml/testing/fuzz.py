@@ -63,6 +63,7 @@ class Victim:
         self._memory = Memory()
         self.events: list[Event] = []
         self._held: list[tuple[Data, bytes]] | None = [] if slow else None
+        self._in_place = greeted
         self.connection = Connection(
             MAX_BODY, slots=SLOTS, checksum=checksum, allocate=self._memory
         )
@@ -81,6 +82,9 @@ class Victim:
         """Take a chunk; return False once the connection has failed."""
         connection = self.connection
         try:
+            if self._in_place and chunk:
+                self._receive(chunk)
+                return True
             events = connection.receive_data(chunk)
             while events or (self._held and connection.paused):
                 for event in events:
@@ -93,6 +97,19 @@ class Victim:
         finally:
             assert self._memory.given <= SLOTS * (HEADER_SIZE + MAX_BODY)
         return True
+
+    def _receive(self, chunk: bytes) -> None:
+        """Take a chunk in place, as a transport does: tensors may come with their headers."""
+        connection, rest = self.connection, memoryview(chunk)
+        while rest or connection.paused:
+            if connection.paused:
+                assert self._held, "paused with every tensor released"
+                self._let_go(*self._held.pop(0))
+            room = connection.receive_buffer()
+            size = min(len(room), len(rest))
+            room[:size], rest = rest[:size], rest[size:]
+            for event in connection.bytes_received(size) if size else connection.next_events():
+                self._take(event)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Data):
