@@ -73,22 +73,27 @@ def weighted_sum(
     """
     dtype = vectors[0].dtype
     out = np.empty(vectors[0].shape, dtype) if out is None else out
-    (first, v), *others = zip((np.asarray(w, dtype) for w in weights), vectors, strict=True)
+    factors = [w if type(w) is dtype.type else np.asarray(w, dtype) for w in weights]
     length = out.shape[-1]
     step = max(1, CHUNK * length // max(1, out.size))
     if product is None:
         product = np.empty((*out.shape[:-1], min(length, step)), dtype)
-    zero = dtype.type(0)
-    for begin in range(0, length, step):
+    if length <= step:
+        _sum_piece(factors, vectors, out, product[..., :length])
+    for begin in range(0, length if length > step else 0, step):
         piece = slice(begin, begin + step)
         acc = out[..., piece]
-        part = product[..., : acc.shape[-1]]
-        np.multiply(v[..., piece], first, out=acc)
-        np.add(acc, zero, out=acc)  # -0 becomes +0
-        for w, other in others:
-            np.multiply(other[..., piece], w, out=part)
-            np.add(acc, part, out=acc)
+        pieces = [v[..., piece] for v in vectors]
+        _sum_piece(factors, pieces, acc, product[..., : acc.shape[-1]])
     return out
+
+
+def _sum_piece(factors: list[Any], vectors: Sequence[Array], acc: Array, product: Array) -> None:
+    np.multiply(vectors[0], factors[0], out=acc)
+    np.add(acc, acc.dtype.type(0), out=acc)  # -0 becomes +0
+    for w, v in zip(factors[1:], vectors[1:], strict=True):
+        np.multiply(v, w, out=product)
+        np.add(acc, product, out=acc)
 
 
 AGGREGATORS: dict[str, type[Aggregator]] = {"mean": Mean}

@@ -6,6 +6,7 @@ import copy
 import traceback
 from collections.abc import Generator
 from pathlib import Path
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def start(algorithm: Algorithm, s: State, problem: Objective) -> Round:
         ``round`` is not a generator function.
     """
     steps = algorithm.round(s, problem)
-    if not isinstance(steps, Generator):
+    if type(steps) is not GeneratorType and not isinstance(steps, Generator):
         raise AlgorithmError(
             f"algorithm {type(algorithm).__name__}: round has no yield in it, "
             "expected at least one request such as: (s.x,) = yield average(s.x)"
@@ -80,7 +81,7 @@ def check_begun(begun: Begin, asked: Request | Begin | None) -> None:
 
 def check_request(algorithm: Algorithm, request: Any) -> None:
     """Refuse what is no request."""
-    if not isinstance(request, Average | Push | Exchange):
+    if not isinstance(request, (Average, Push, Exchange)):
         raise ConfigError(
             f"algorithm {type(algorithm).__name__}: yielded {type(request).__name__}, "
             "expected average(…), push(…) or exchange(…)"

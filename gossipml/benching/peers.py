@@ -86,7 +86,7 @@ def play(
     async def main() -> bool:
         peer = Peer(
             setup,
-            TcpNetwork(listener, [None, address]),
+            TcpNetwork(listener, [None, address], alone=True),
             incarnation=int.from_bytes(os.urandom(8), "little"),
             report=lambda report: None,
         )

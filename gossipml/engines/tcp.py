@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -30,6 +31,7 @@ T = TypeVar("T")
 SLICE = 4 * 2**20  # bytes moved between two checkpoints, about a millisecond's worth
 PIECE = 256 * 2**10  # bytes received at once: still in a core's cache when they are checked
 CALL_COST = 16 * 2**10  # a call counts as at least so many bytes, so tiny frames yield too
+MOMENT_MS = 1  # that a peer alone in its process may wait in the kernel, not in the scheduler
 THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
 LATELY = 16  # calls of a kind of work that are looked at. Two long ones make it long: once, it
 # may be that another process had the core. A round's short last piece does not make it short.
@@ -42,11 +44,15 @@ BACKLOG = 128
 class TcpStream:
     """A connected, non-blocking socket as a stream."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, alone: bool = False) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._moved = 0
+        self._poll: select.poll | None = None
+        if alone and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(sock, select.POLLIN)
 
     async def identify(self) -> None:
         """Believe everybody: on plain TCP nobody can tell."""
@@ -56,7 +62,10 @@ class TcpStream:
             count = self._sock.sendmsg(buffers)
         except BlockingIOError:
             return buffers
-        return () if count == sum(map(len, buffers)) else _after(buffers, count)
+        whole = 0
+        for buffer in buffers:
+            whole += len(buffer)
+        return () if count == whole else _after(buffers, count)
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
         while buffers:
@@ -83,6 +92,9 @@ class TcpStream:
             return self._sock.recv_into(buffer)
         except BlockingIOError:
             return None
+
+    def readable_soon(self) -> bool:
+        return self._poll is not None and bool(self._poll.poll(MOMENT_MS))
 
     async def readable(self) -> None:
         await self._wait(wait_readable)
@@ -135,15 +147,22 @@ class TcpNetwork:
         Bound and listening; see :func:`bind`.
     addresses : sequence of (host, port) or None
         By peer index; only neighbours' are used.
+    alone : bool
+        Nothing else runs in this process's event loop, so the peer may hold it for a millisecond.
     """
 
     def __init__(
-        self, listener: socket.socket, addresses: Sequence[tuple[str, int] | None]
+        self,
+        listener: socket.socket,
+        addresses: Sequence[tuple[str, int] | None],
+        *,
+        alone: bool = False,
     ) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._addresses = addresses
-        self._long: dict[str, deque[bool]] = {}  # by the name of the work
+        self._alone = alone
+        self._lately: dict[str, _Lately] = {}  # by the name of the work
 
     async def listen(self, handle: Callable[[ByteStream], Awaitable[None]]) -> None:
         credit, since = float(ACCEPT_BURST), trio.current_time()
@@ -179,28 +198,43 @@ class TcpNetwork:
         return self._dialled(socket.socket(fileno=stream.socket.detach()), neighbour)
 
     def _accepted(self, sock: socket.socket) -> ByteStream:
-        return TcpStream(sock)
+        return TcpStream(sock, alone=self._alone)
 
     def _dialled(self, sock: socket.socket, neighbour: int) -> ByteStream:
         del neighbour  # on plain TCP, whoever answers is taken for it
-        return TcpStream(sock)
+        return TcpStream(sock, alone=self._alone)
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         name = getattr(work, "__name__", "")
-        lately = self._long.get(name)
-        if lately is None:  # nobody knows yet
-            lately = self._long[name] = deque([True], LATELY)
-            result, took_s = await trio.to_thread.run_sync(_timed, work, args)
-        elif sum(lately) > 1:
+        lately = self._lately.get(name)
+        if lately is None:
+            lately = self._lately[name] = _Lately()
+        if lately.in_thread:
             result, took_s = await trio.to_thread.run_sync(_timed, work, args)
         else:
             begin = time.perf_counter()
             result = work(*args)
             took_s = time.perf_counter() - begin
-        lately.append(took_s > THREAD_FROM_S)
-        if took_s > SURELY_FROM_S:
-            lately.append(True)
+        if lately.any_long or took_s > THREAD_FROM_S:
+            lately.note(took_s)
         return result
+
+
+class _Lately:
+    """How long the last calls of one kind of work took."""
+
+    def __init__(self) -> None:
+        self._long = deque([True], LATELY)
+        self.in_thread = True  # the next call; nobody knows yet
+        self.any_long = True
+
+    def note(self, took_s: float) -> None:
+        """Take note of one more call."""
+        self._long.append(took_s > THREAD_FROM_S)
+        if took_s > SURELY_FROM_S:
+            self._long.append(True)
+        self.in_thread = sum(self._long) > 1
+        self.any_long = any(self._long)
 
 
 def _timed(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T, float]:

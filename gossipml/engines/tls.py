@@ -220,6 +220,9 @@ class TlsStream:
                 count = self._take(buffer)
         return count
 
+    def readable_soon(self) -> bool:
+        return self._stream.readable_soon()
+
     async def readable(self) -> None:
         await self._stream.readable()
 
@@ -299,7 +302,7 @@ class TlsNetwork(TcpNetwork):
 
     Parameters
     ----------
-    listener, addresses
+    listener, addresses, alone
         As of :class:`TcpNetwork`.
     trust : Trust
     ids : sequence of str
@@ -313,15 +316,16 @@ class TlsNetwork(TcpNetwork):
         *,
         trust: Trust,
         ids: Sequence[str],
+        alone: bool = False,
     ) -> None:
-        super().__init__(listener, addresses)
+        super().__init__(listener, addresses, alone=alone)
         self._trust, self._ids = trust, ids
 
     def _accepted(self, sock: socket.socket) -> ByteStream:
-        return TlsStream(TcpStream(sock), self._trust)
+        return TlsStream(TcpStream(sock, alone=self._alone), self._trust)
 
     def _dialled(self, sock: socket.socket, neighbour: int) -> ByteStream:
-        return TlsStream(TcpStream(sock), self._trust, self._ids[neighbour])
+        return TlsStream(TcpStream(sock, alone=self._alone), self._trust, self._ids[neighbour])
 
 
 def _reason(error: ssl.SSLError) -> str:

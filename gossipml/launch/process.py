@@ -69,11 +69,11 @@ def run_peer(
     """
     gc.freeze()  # what is there lives as long as the process: no collection need look at it
     status = 0
-    network: Network = TcpNetwork(listener, addresses)
+    network: Network = TcpNetwork(listener, addresses, alone=True)
     if trust is not None:
         from gossipml.engines.tls import TlsNetwork  # needs an extra
 
-        network = TlsNetwork(listener, addresses, trust=trust, ids=setup.ids)
+        network = TlsNetwork(listener, addresses, trust=trust, ids=setup.ids, alone=True)
 
     async def main() -> Outcome:
         peer = Peer(

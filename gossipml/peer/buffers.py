@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from sys import getrefcount
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +29,8 @@ class Buffers:
     def take(self) -> NDArray[np.uint8]:
         """Return a buffer that nobody else holds, with any contents."""
         arrays = self._arrays
-        for k in reversed(range(len(arrays))):  # what was lent last may still be in a cache
-            if _holders(arrays, k) == _FREE:
+        for k in range(len(arrays)):  # what was lent first is free first
+            if getrefcount(arrays[k]) == _FREE:
                 arrays.append(arrays.pop(k))
                 return arrays[-1]
         if len(arrays) == MOST:
@@ -39,8 +39,5 @@ class Buffers:
         return arrays[-1]
 
 
-def _holders(arrays: list[Any], k: int) -> int:
-    return sys.getrefcount(arrays[k])
-
-
-_FREE = _holders([object()], 0)
+_FREE = next(getrefcount(held[0]) for held in ([object()],))
+"""References to an object that a list has and nobody else, as it counts them."""

@@ -76,6 +76,12 @@ class Company:
         without (as in Luo, Lin, Zhuo, Qian 2019, Hop, arXiv:1902.01064); and those behind with
         it follow. It never leaves out so many that what both ends missed could not be said.
         """
+        for link in self.every:
+            if link.latest[0] > round or link.starts > round:
+                break
+        else:  # nearly always
+            self._passed_over = 0
+            return False
         requests = max(1, self.setup.algorithm.facts.requests)
         strict = self.setup.on_missing == "give up"
         if strict or round + 1 == self.setup.rounds or self._passed_over * requests >= REACH // 2:
@@ -107,11 +113,17 @@ class Company:
             for link in self.every
             if not link.look(turn) and link.open and turn[0] >= link.starts
         ]
+        if waiting and self._reads:
+            until = trio.current_time() + YIELD_S
+            waiting = [link for link in waiting if not link.look_soon(turn, until)]
+        now = trio.current_time()
         if not waiting:
-            await self._yield()
+            if now >= self._yielded + YIELD_S:
+                self._yielded = now
+                await trio.lowlevel.checkpoint()
             await self._await_return()
         else:
-            self._yielded = trio.current_time()
+            self._yielded = now
             self.links.waiting = True
             for link in waiting:
                 link.reads = self._reads
@@ -123,13 +135,6 @@ class Company:
         for link in waiting:
             self._note(link, turn)
         self._check(turn)
-
-    async def _yield(self) -> None:
-        """Let other tasks run, if it is time to."""
-        now = trio.current_time()
-        if now >= self._yielded + YIELD_S:
-            self._yielded = now
-            await trio.lowlevel.checkpoint()
 
     def _note(self, link: Link, turn: Turn) -> None:
         """Give a neighbour up of which a message was missed, where that is one too many."""
@@ -219,7 +224,7 @@ class Company:
                 self.links.give_up(link, f"is back, but has not gone on for {limit:g} s")
 
     def _returning(self) -> list[Link]:
-        return [link for link in self.every if link.open and link.starts == NEVER]
+        return [link for link in self.every if link.starts == NEVER and link.open]
 
     async def _hear(self, waiting: list[Link], turn: Turn, deadline: float) -> bool:
         """Wait for messages until the deadline; return whether all are here, or will not come.
@@ -257,7 +262,11 @@ class Company:
     def _check(self, turn: Turn) -> None:
         """End a peer that nobody talks to, unless it was told that this is fine."""
         every = self.every
-        if not every or self.stopping or any(link.here(turn) for link in every):
+        for link in every:
+            if link.here(turn):  # the first is, nearly always
+                self._alone = 0
+                return
+        if not every or self.stopping:
             self._alone = 0
             return
         if any(link.open and turn[0] < link.starts for link in every):

@@ -8,8 +8,8 @@ both ends or at none, as if the edge had been left out of that round's matrix.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,24 +25,18 @@ if TYPE_CHECKING:
     Turn = tuple[int, int]
 
 
-def nothing() -> None:
-    """Give nothing back."""
-
-
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One exchange that this end is done with."""
+    """One exchange that this end is done with, and does not know how the other end is."""
 
     turn: Turn
-    used: bool  # the neighbour's message was here in time
-    undo: Callable[[], Array] | None  # what to add if ours was not; None once that is known
-    release: Callable[[], None] = nothing  # gives back what ``undo`` looks at
+    undo: Callable[[], Array]  # what to add if the neighbour has not used ours
+    release: Callable[[], None] | None  # gives back what ``undo`` looks at
 
     def settled(self) -> None:
         """Need nothing of it any more."""
-        self.undo = None
-        self.release()
-        self.release = nothing
+        if self.release is not None:
+            self.release()
 
 
 @dataclass(eq=False)
@@ -61,27 +55,35 @@ class Ledger:
     requests: int = 1
     owed: dict[int, Array] = field(default_factory=dict)  # by request: to add to the next answer
     unknown: float = 0.0  # norm of what may have been used at this end only, and nobody can say
-    _entries: deque[Entry] = field(default_factory=deque)  # the last of them, oldest first
-    lacking: list[Turn] = field(default_factory=list)  # those of them that were not used here
-    _open: list[Entry] = field(default_factory=list)  # of which we do not know the other end
+    lacking: list[Turn] = field(default_factory=list)  # lately, that were not used here
+    _open: list[Entry] = field(default_factory=list)
 
-    def close(self, entry: Entry) -> None:
-        """Take note of an exchange that this end is done with."""
+    def close(
+        self,
+        turn: Turn,
+        used: bool,
+        undo: Callable[[], Array] | None = None,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        """Take note of an exchange that this end is done with.
+
+        ``used``: the neighbour's message was here in time; ``undo``: what to add if ours was not
+        there; ``release`` gives back what that looks at, when it is of no use any more.
+        """
+        if undo is None or not self.keeps:
+            if release is not None:
+                release()
+        else:
+            self._open.append(Entry(turn, undo, release))
         if not self.keeps:
-            entry.settled()
             return
-        self._entries.append(entry)
-        if entry.undo is not None:
-            self._open.append(entry)
-        if not entry.used:
-            self.lacking.append(entry.turn)
-        if len(self._entries) > REACH:
-            oldest = self._entries.popleft()
-            if oldest.undo is not None:
-                self._give_up(oldest)
-                self._open.remove(oldest)
-            if not oldest.used:
-                self.lacking.remove(oldest.turn)
+        if not used:
+            self.lacking.append(turn)
+        if len(self._open) > 1:
+            while self.distance(self._open[0].turn, turn) >= REACH:
+                self._give_up(self._open.pop(0))
+        while self.lacking and self.distance(self.lacking[0], turn) >= REACH:
+            del self.lacking[0]
 
     def missed(self, turn: Turn) -> int:
         """Return what a message of this exchange says of those before it, as bits."""
@@ -116,17 +118,16 @@ class Ledger:
     def copy_out(self) -> None:
         """Hold no buffers of a connection that may never come back."""
         for entry in self._open:
-            assert entry.undo is not None
             change = entry.undo()
-            entry.release()
-            entry.undo, entry.release = lambda change=change: change, nothing
+            entry.settled()
+            entry.undo, entry.release = partial(_unchanged, change), None
 
     def forget(self) -> None:
         """Start a new page: what is not settled never will be."""
         for entry in self._open:
             self._give_up(entry)
-        for entries in (self._entries, self._open, self.lacking):
-            entries.clear()
+        self._open.clear()
+        self.lacking.clear()
 
     def after(self, turn: Turn) -> Turn:
         """Return the exchange after this one."""
@@ -138,13 +139,15 @@ class Ledger:
         return (later[0] - earlier[0]) * self.requests + later[1] - earlier[1]
 
     def _take_back(self, entry: Entry) -> None:
-        assert entry.undo is not None
         change, request = entry.undo(), entry.turn[1]
         held = self.owed.get(request)
         self.owed[request] = change if held is None else held + change
         entry.settled()
 
     def _give_up(self, entry: Entry) -> None:
-        if entry.undo is not None:
-            self.unknown += float(np.linalg.norm(entry.undo()))
-            entry.settled()
+        self.unknown += float(np.linalg.norm(entry.undo()))
+        entry.settled()
+
+
+def _unchanged(change: Array) -> Array:
+    return change

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from gossipml import wire
 from gossipml.errors import RemoteProtocolError
-from gossipml.peer.ledger import Entry, Ledger, nothing
+from gossipml.peer.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,23 +97,23 @@ class Link:
         """
         if self.farewell is not None or self.state == "lost":
             return
-        if self.skips and isinstance(event, wire.Data) and self._early(event):
-            self.held = [*self.held[1 - KEPT :], event]  # older ones are of no use any more
-            return
-        if isinstance(event, wire.Bye):
-            self.farewell = event
-        elif isinstance(event, wire.Data):
+        if isinstance(event, wire.Data):
+            if self.skips and self._early(event):
+                self.held = [*self.held[1 - KEPT :], event]  # older ones are of no use any more
+                return
             if self.ledger.lacking and event.request != STATE and event.round >= self.starts:
                 missed = self.ledger.missed((event.round, event.request))
-                event = structs.replace(event, missed=missed)
+                event = structs.replace(event, missed=missed, frame=None)
             self.sent.append(event)
+        elif isinstance(event, wire.Bye):
+            self.farewell = event
         if self.session is not None:
             self.session.post(event)
 
     def begin(self, turn: Turn) -> None:
         """Go on to an exchange: all before it are over, and what was said of them is heard."""
         self.due = turn
-        for key in sorted(self.inbox):  # one at most, nearly always
+        for key in sorted(self.inbox) if self.inbox else ():  # one at most, nearly always
             if key <= turn:
                 self.ledger.hear(key, self.inbox[key][0].missed)
             if key < turn:
@@ -240,7 +240,7 @@ class Link:
         if self.skips and self.reached < key < (self.skips, 0):
             self.reached = key
             session.connection.release(data)
-            self.post(wire.Data(*key, b"", wire.body_checksum(b"")))
+            self.post(wire.sealed(*key, b""))
             self.room.unpark_all()
             return
         if key <= self.reached or key in self.inbox:
@@ -248,7 +248,8 @@ class Link:
             return
         if key[0] > self.latest[0] + 1:
             self.excused = max(self.excused, key)
-        self.latest = max(self.latest, key)
+        if key > self.latest:
+            self.latest = key
         if len(self.inbox) >= KEPT and not self.strict:  # we are behind: what is old is missed
             self._drop(min(self.inbox))
             self.excused = max(self.excused, min([key, *self.inbox]))
@@ -258,7 +259,7 @@ class Link:
                 "one exchange ahead"
             )
         self.inbox[key] = (data, session)
-        if self.arrived:
+        if not session.lent:  # else who waits for it has read it
             self.arrived.unpark_all()
         if self.held:
             held, self.held = self.held, []
@@ -274,9 +275,19 @@ class Link:
 
     def look(self, key: Turn) -> bool:
         """Read what has come, where this link reads itself; return whether a message is here."""
-        while not self.here(key):
+        while key not in self.inbox or key[0] < self.starts:
             session = self.session
             if session is None or not session.lent or not session.receive_now():
+                return False
+        return True
+
+    def look_soon(self, key: Turn, until: float) -> bool:
+        """Look, and wait a moment while no other task runs, where this link reads itself."""
+        while not self.look(key):
+            session = self.session
+            if session is None or not session.lent or session.now() >= until:
+                return False
+            if not session.stream.readable_soon():
                 return False
         return True
 
@@ -295,7 +306,9 @@ class Link:
 
     def take(self, key: Turn) -> memoryview | None:
         """Return the message of a turn if it is here; ``used`` gives its slot back."""
-        return memoryview(self.inbox[key][0].body) if self.here(key) else None
+        if key not in self.inbox or key[0] < self.starts:
+            return None
+        return memoryview(self.inbox[key][0].body)
 
     def has(self, data: wire.Data) -> bool:
         """Whether the neighbour has our message: it went on to a later turn, so it must."""
@@ -336,18 +349,15 @@ class Link:
         if self.inbox:
             for past in [other for other in self.inbox if other < key]:
                 self._drop(past)
-        release = nothing if there is None else partial(self._release, *there)
-        entry = Entry(key, there is not None and key != self.unusable, undo, release)
-        if undo is None:
-            entry.settled()
-        self.ledger.close(entry)
+        release = None if there is None else partial(self._release, *there)
+        self.ledger.close(key, there is not None and key != self.unusable, undo, release)
 
     def _drop(self, key: Turn) -> None:
         self._release(*self.inbox.pop(key))
 
     def _release(self, data: wire.Data, session: Session) -> None:
         session.connection.release(data)
-        if self.room:
+        if session.paused:
             self.room.unpark_all()
 
     def hear(self, said: wire.Heartbeat, session: Session) -> None:

@@ -58,7 +58,7 @@ class LooseLink(Link):
 
     def welcome(self, round: int, model: bytes) -> None:
         """Tell a neighbour that is new in which round of the run we are, and our model."""
-        self.post(wire.Data(round, STATE, model, wire.body_checksum(model)))
+        self.post(wire.sealed(round, STATE, model))
 
     def has(self, data: wire.Data) -> bool:
         return False
@@ -127,7 +127,7 @@ class Loose(Neighbourhood):
         """Return the arrays as a message with a body of its own: nobody knows when it is sent."""
         body = memoryview(bytearray(self._nbytes(arrays)))
         body = body[: self.compressor.encode(arrays, body)]
-        return wire.Data(turn[0], turn[1], body, wire.body_checksum(body))
+        return wire.sealed(*turn, body)
 
 
 class Mail(Loose):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from gossipml.peer.link import MOST_SPOILT
 from gossipml.peer.vectors import finite, joined, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ class Neighbourhood(Company):
         self.missed = False  # a neighbour that a round should have had
         self._bodies = Buffers(setup.max_message)
         self._sums = Buffers(self._most * setup.x0.itemsize)
-        self._products = Buffers(CHUNK * setup.x0.itemsize)
+        self._product = np.empty(CHUNK, setup.x0.dtype)
         self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
         self.begun: Begin | None = None  # by the round, which must wait for its answer next
         self._sent: Sent | None = None  # then
@@ -120,15 +121,15 @@ class Neighbourhood(Company):
         row = schedule.push_row(me, turn[0]) if push else schedule.row(me, turn[0])
         self._check_arrays(arrays)
         body = self._encode(arrays)
-        data = _message(turn, body)
+        data = wire.sealed(*turn, body)
         receivers = set(schedule.receivers(me, turn[0]))
         there = receivers - self._elsewhere(turn) if push else receivers
-        token = data if len(there) == len(self.every) else _message(turn, b"")
+        token = data if len(there) == len(self.every) else wire.sealed(*turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
                 link.begin(turn)
                 link.post(data if link.neighbour in there else token)
-        sent_to = [j for j in there if self._may_use(self.links.links[j], turn)]
+        sent_to = [j for j in there if self._may_use(self.links.links[j], turn)] if push else []
         own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
         return Sent(turn, arrays, own, row, receivers, sent_to, push)
 
@@ -139,14 +140,18 @@ class Neighbourhood(Company):
         await self.gather(turn)
         received = self._received(turn, arrays)
         kept = self._kept(receivers - {*sent_to}, turn) if push else None
-        mixed = await self.network.compute(self._mix, row, own, received, kept)
+        mixed = await self._combined(turn, row, own, received, kept)
         if push:
             shares = {j: self._share(j, turn) for j in sent_to}
-            self._settle(turn, {j: _share_back(own, share) for j, share in shares.items()})
+            self._settle(turn, {j: partial(_share_back, own, s) for j, s in shares.items()})
         else:
             weights = self._weights(row)
-            both = {j: vector for j, vector in received.items() if j in receivers and j in weights}
-            self._settle(turn, {j: _apart(own, x, weights[j]) for j, x in both.items()})
+            undo = {
+                j: partial(_apart, own, x, weights[j])
+                for j, x in received.items()
+                if j in receivers and j in weights
+            }
+            self._settle(turn, undo)
         mixed = await self._corrected(turn, mixed)
         return parts(mixed, arrays)
 
@@ -164,9 +169,10 @@ class Neighbourhood(Company):
             self._check_arrays((mine,))
             body = memoryview(bytearray(self._nbytes((mine,))))
             link.begin(turn)
-            link.post(_message(turn, body[: self.compressor.encode([mine], body)]))
+            link.post(wire.sealed(*turn, body[: self.compressor.encode([mine], body)]))
         await self.gather(turn)
         received = self._received(turn, (like,))
+        self._drop_spoilt(turn, received)
         theirs = np.zeros_like(edges)
         weights = np.zeros((len(every), 1), edges.dtype)
         mixing = self._weights(row)
@@ -179,6 +185,30 @@ class Neighbourhood(Company):
         self._settle(turn, {})
         return theirs, weights
 
+    async def _combined(
+        self, turn: Turn, row: Row, own: Array, received: dict[int, Array], kept: float | None
+    ) -> Array:
+        """Return what :meth:`_mix` makes of the vectors that are finite; forget the others.
+
+        What is not finite makes a mean that is not: so nearly always one look is enough.
+        """
+        if not isinstance(self.setup.aggregator, Mean):
+            self._drop_spoilt(turn, received)
+        mixed, all_finite = await self.network.compute(self._mix_and_look, row, own, received, kept)
+        if all_finite:
+            for link in self.every:
+                if link.spoilt and link.neighbour in received:
+                    link.spoilt = 0
+        elif self._drop_spoilt(turn, received):
+            mixed, _ = await self.network.compute(self._mix_and_look, row, own, received, kept)
+        return mixed
+
+    def _mix_and_look(
+        self, row: Row, own: Array, received: dict[int, Array], kept: float | None
+    ) -> tuple[Array, bool]:
+        mixed = self._mix(row, own, received, kept)
+        return mixed, finite(mixed)
+
     def _mix(
         self, row: Row, own: Array, received: dict[int, Array], kept: float | None = None
     ) -> Array:
@@ -187,21 +217,20 @@ class Neighbourhood(Company):
         That is the weights of the neighbours that are missing; ``kept``, where each sends
         shares of its own, is what they were not sent.
         """
-        me = self.setup.index
-        weights = dict(self._weights(row))
-        returned = 0.0  # summed in this order and no other: the wire's page promises the bits
-        for j in row.peers:
-            if j != me and j not in received:
+        me, weights, here = self.setup.index, self._weights(row), row.peers
+        absent = [j for j in here if j != me and j not in received]
+        if absent or kept is not None:
+            returned = 0.0  # summed in this order and no other: the wire's page promises the bits
+            for j in absent:
                 returned += weights[j]
                 self.missed = True
-        weights[me] += returned if kept is None else kept
-        here = [j for j in row.peers if j == me or j in received]
+            here = tuple(j for j in here if j not in absent)
+            weights = {**weights, me: weights[me] + (returned if kept is None else kept)}
         factors = [weights[j] for j in here]
         vectors = [own if j == me else received[j] for j in here]
         if isinstance(self.setup.aggregator, Mean):
             out = self._sums.take()[: own.nbytes].view(own.dtype)
-            product = self._products.take().view(own.dtype)
-            return weighted_sum(factors, vectors, out=out, product=product)
+            return weighted_sum(factors, vectors, out=out, product=self._product)
         return self.setup.aggregator.combine(here.index(me), factors, vectors)
 
     def _weights(self, row: Row) -> dict[int, float]:
@@ -250,7 +279,7 @@ class Neighbourhood(Company):
             return None
         return math.fsum(self._share(j, turn) for j in sorted(absent))
 
-    def _settle(self, turn: Turn, undo: dict[int, Callable[[], Array]]) -> None:
+    def _settle(self, turn: Turn, undo: Mapping[int, Callable[[], Array]]) -> None:
         """Move all edges past this turn; ``undo`` says what to add where we were not heard.
 
         The account of an edge that is given up ends there, to be settled if it is taken up again.
@@ -326,52 +355,65 @@ class Neighbourhood(Company):
         return body[: self.compressor.encode(arrays, body)]
 
     def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:
-        """Return what each neighbour sent, as one flat vector; drop who sent something else."""
+        """Return what each neighbour sent, as one flat vector, finite or not."""
         vectors = {}
         for link in self.every:
             body = link.take(turn)
             if body is None or not len(body):
                 continue
-            vector = self._decoded(link, body, like)
+            vector = self._numbers(link, body, like)
             if vector is None:
                 link.unusable = turn
             else:
                 vectors[link.neighbour] = vector
         return vectors
 
-    def _decoded(
-        self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]
-    ) -> Array | None:
-        """Return a message as one flat vector; None if it is wrong, and the neighbour is lost.
+    def _drop_spoilt(self, turn: Turn, received: dict[int, Array]) -> bool:
+        """Forget the vectors that are not finite; return whether there were any."""
+        spoilt = [j for j, x in received.items() if not self._unspoilt(self.links.links[j], x)]
+        for j in spoilt:
+            del received[j]
+            self.links.links[j].unusable = turn
+        return bool(spoilt)
 
-        Numbers that are not finite count as missed, until there are too many of them.
-        """
-        round = self.links.round
+    def _decoded(self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]) -> Array | None:
+        """Return a message as one flat vector, all finite; None if it cannot be used."""
+        vector = self._numbers(link, body, like)
+        return vector if vector is not None and self._unspoilt(link, vector) else None
+
+    def _numbers(self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]) -> Array | None:
+        """Return a message as one flat vector; None if it is none, and the neighbour is lost."""
         try:
-            vector = self.compressor.decode(memoryview(body), like)
+            return self.compressor.decode(memoryview(body), like)
         except ValueError as error:
+            round = self.links.round
             self.links.give_up(link, f"sent a wrong message in round {round}: {error}")
             return None
+
+    def _unspoilt(self, link: Link, vector: Array) -> bool:
+        """Return whether all numbers are finite.
+
+        Where they are not they count as missed, until there are too many messages of that kind.
+        """
         if finite(vector):
             link.spoilt = 0
-            return vector
+            return True
         link.spoilt += 1
         if link.spoilt == 1:
             self.links.tell("unusable", link, NOT_FINITE)
         if link.spoilt >= MOST_SPOILT or self.setup.on_missing == "give up":
+            round = self.links.round
             self.links.give_up(link, f"{NOT_FINITE}, {link.spoilt} in a row by round {round}")
-        return None
+        return False
 
 
-def _apart(own: Array, theirs: Array, weight: float) -> Callable[[], Array]:
-    """Return how to take back what a neighbour's vector changed: w (own − theirs)."""
-    return lambda: own.dtype.type(weight) * (own - theirs)
+def _apart(own: Array, theirs: Array, weight: float) -> Array:
+    """Return what takes back what a neighbour's vector changed: w (own − theirs)."""
+    change: Array = own.dtype.type(weight) * (own - theirs)
+    return change
 
 
-def _share_back(own: Array, share: float) -> Callable[[], Array]:
-    """Return how to take back a share that was not received."""
-    return lambda: own.dtype.type(share) * own
-
-
-def _message(turn: Turn, body: bytes | memoryview) -> wire.Data:
-    return wire.Data(round=turn[0], request=turn[1], body=body, crc=wire.body_checksum(body))
+def _share_back(own: Array, share: float) -> Array:
+    """Return what takes back a share that was not received."""
+    back: Array = own.dtype.type(share) * own
+    return back

@@ -62,6 +62,13 @@ class ByteStream(Protocol):
         """
         ...
 
+    def readable_soon(self) -> bool:
+        """Wait a moment, if the stream can, while no other task runs; return whether it helped.
+
+        That is whether there may be something for ``receive_now``.
+        """
+        ...
+
     async def readable(self) -> None:
         """Wait until there may be something for ``receive_now``."""
         ...

@@ -98,7 +98,7 @@ def count_on(links: Links, link: Link, round: int) -> None:
     link.post(wire.Heartbeat(round=link.starts, request=START))
     if round == 0:
         body = links.model()
-        link.post(wire.Data(link.starts, STATE, body, wire.body_checksum(body)))
+        link.post(wire.sealed(link.starts, STATE, body))
     links.met.unpark_all()
     links.tell("rejoined", link, f"from round {link.starts}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -106,7 +107,7 @@ class PeerSetup:
         """This peer's id as the topology file writes it."""
         return self.ids[self.index]
 
-    @property
+    @cached_property
     def on_missing(self) -> Literal["settle", "skip", "give up"]:
         """What comes of a message that one end of an edge missed.
 

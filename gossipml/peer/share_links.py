@@ -99,7 +99,7 @@ class ShareLink(LooseLink):
     def _message(self, number: int, share: Array) -> wire.Data:
         kind = np.dtype(self.dtype).newbyteorder("<")
         body = memoryview(share.astype(kind, copy=False).data).cast("B")
-        return wire.Data(number, 0, body, wire.body_checksum(body))
+        return wire.sealed(number, 0, body)
 
 
 @dataclass(eq=False)

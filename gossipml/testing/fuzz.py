@@ -69,7 +69,7 @@ class Victim:
         )
         if greeted:
             self.connection._sending = self.connection._receiving = State.OPEN
-            self.connection._accepted = True
+            self.connection._accepted = self.connection._tensors_pass = True
         else:
             self.connection.send(OURS)
 

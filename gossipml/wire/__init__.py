@@ -22,6 +22,7 @@ from gossipml.wire.frames import VERSION as VERSION
 from gossipml.wire.frames import Kind as Kind
 from gossipml.wire.handshake import check_hello as check_hello
 from gossipml.wire.outgoing import body_checksum as body_checksum
+from gossipml.wire.outgoing import sealed as sealed
 from gossipml.wire.states import State as State
 
 __all__ = (
@@ -40,4 +41,5 @@ __all__ = (
     "State",
     "body_checksum",
     "check_hello",
+    "sealed",
 )

@@ -20,12 +20,12 @@ from gossipml.wire import limits
 from gossipml.wire.checksum import crc32
 from gossipml.wire.events import Bye, ByeBody, Data, Eof, Error, Heartbeat, Hello, decode_body
 from gossipml.wire.frames import HEADER_SIZE, Header, Kind, unpack_header
-from gossipml.wire.outgoing import KINDS, flat, frame_of
+from gossipml.wire.outgoing import KINDS, data_frame, flat, frame_of
 from gossipml.wire.slots import Slots
 from gossipml.wire.states import TRANSITIONS, State, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -94,6 +94,7 @@ class Connection:
         self._sending = State.IDLE
         self._receiving = State.IDLE
         self._accepted = False
+        self._tensors_pass = False  # both sides may send tensors now
         self._failure: ProtocolError | None = None
         self._slots = Slots(slots, HEADER_SIZE + max_body, allocate)
         self._header_room = memoryview(bytearray(HEADER_SIZE))
@@ -105,7 +106,8 @@ class Connection:
         self._room: memoryview | None = self._header_room  # None: waits for a slot
         self._filled = 0
         self._crc = 0
-        self._lengths = (0, 0)  # of the last tensors
+        self._length = 0  # of the last tensor
+        self._expected = 0  # bytes of the next frame, if the last tensors say so
 
     @property
     def sending(self) -> State:
@@ -137,11 +139,14 @@ class Connection:
         read returns are not the end of the stream. When it is empty no longer, ask
         :meth:`next_events` first: bytes that were read too far may wait.
         """
+        if self._expected and self._room is self._header_room and not self._filled:
+            slot = self._slots.take_free() if self._tensors_pass and not self._kept else None
+            if slot is not None:  # take the next frame to be a tensor like the last ones
+                self._slot, self._room = slot, slot[: self._expected]
+                return self._room
         self._check_alive()
         if self._room is None or self._kept:
             return _NO_ROOM
-        if self._room is self._header_room and not self._filled and self._guess():
-            return self._room
         return self._room[self._filled :]
 
     def bytes_received(self, nbytes: int) -> list[Event]:
@@ -159,8 +164,15 @@ class Connection:
         LocalProtocolError
             If they do not fit the receive buffer, or reading is paused.
         """
-        self._check_alive()
         room = self._room
+        guessed = self._slot is not None and self._header is None
+        if guessed and not self._filled and room is not None and nbytes == len(room):
+            try:
+                if (event := self._whole(room)) is not None:
+                    return [event]
+            except ProtocolError as error:
+                self._fail(error)
+        self._check_alive()
         if room is None or not 0 <= nbytes <= len(room) - self._filled:
             size = len(room) - self._filled if room is not None else "no bytes: paused"
             self._fail(LocalProtocolError(f"{nbytes} bytes received into a buffer of {size}"))
@@ -242,6 +254,7 @@ class Connection:
         if self._receiving is not State.OPEN:
             self._fail(LocalProtocolError(f"nothing to accept: they are {self._receiving.name}"))
         self._accepted = True
+        self._moved()
 
     def release(self, event: Data) -> None:
         """Give back the slot of a received event; its body must not be used any more.
@@ -259,7 +272,7 @@ class Connection:
             self._slots.release(event)
         except LocalProtocolError as error:
             self._fail(error)
-        if self.paused and self._header is not None:
+        if self._room is None and self._header is not None:
             self._room = self._find_room(self._header)
 
     def _take(self, room: memoryview, nbytes: int) -> list[Event]:
@@ -275,23 +288,27 @@ class Connection:
 
     # --- guessing ---------------------------------------------------------------------
 
-    def _guess(self) -> bool:
-        """Make room for a whole tensor, if the last ones say how long the next will be."""
-        length, before = self._lengths
-        if length != before or not length or not self._slots.free:
-            return False
-        if self._receiving is not State.OPEN:
-            return False
-        self._slot = self._slots.take()
-        assert self._slot is not None
-        self._room = self._slot[: HEADER_SIZE + length]
-        return True
+    def _whole(self, room: memoryview) -> Data | None:
+        """Return the tensor that came at once, as most do; None if it is something else."""
+        slot = self._slot
+        if slot is None or not self._tensors_pass:
+            return None
+        header = unpack_header(room)
+        body = room[HEADER_SIZE:]
+        if header.kind is not Kind.DATA or header.length != len(body):
+            return None
+        if header.crc is None:
+            self._check(header)
+        elif crc32(body) != header.crc:
+            raise DamagedError("DATA body checksum does not match")
+        event = Data(header.round, header.request, body.toreadonly(), header.crc, header.missed)
+        self._slots.hold(event, slot)
+        self._slot, self._room = None, self._header_room
+        return event
 
     def _take_guessed(self, room: memoryview, slot: memoryview, nbytes: int) -> list[Event]:
         """Take bytes into the room that was guessed to be right, until the header says so."""
         filled = self._filled + nbytes
-        if filled == nbytes == len(room) and (event := self._whole(room, slot)) is not None:
-            return [event]
         if filled < HEADER_SIZE:
             self._filled = filled
             return []
@@ -305,21 +322,6 @@ class Connection:
         self._room, self._filled = room[HEADER_SIZE:], 0
         body = filled - HEADER_SIZE
         return self._take(self._room, body) if body else []
-
-    def _whole(self, room: memoryview, slot: memoryview) -> Data | None:
-        """Return the tensor that came at once, as most do; None if it is something else."""
-        header = unpack_header(room)
-        body = room[HEADER_SIZE:]
-        if header.kind is not Kind.DATA or header.length != len(body):
-            return None
-        if header.crc is None or not self._tensors_pass:
-            self._check(header)
-        if header.crc is not None and crc32(body) != header.crc:
-            raise DamagedError("DATA body checksum does not match")
-        event = Data(header.round, header.request, body.toreadonly(), header.crc, header.missed)
-        self._slots.hold(event, slot)
-        self._next_frame()
-        return event
 
     def _take_back(self, slot: memoryview) -> bytes:
         """Return what came into a slot that was not meant for it, and be before the frame again."""
@@ -336,6 +338,7 @@ class Connection:
             got = f"{self._filled} of {size} bytes of its {what}"
             raise RemoteProtocolError(f"connection closed in the middle of a frame: {got}")
         self._receiving = State.CLOSED
+        self._moved()
         return [Eof()]
 
     def _header_complete(self) -> list[Event]:
@@ -374,6 +377,7 @@ class Connection:
             raise DamagedError(f"{header.kind.name} body checksum does not match")
         event = self._event(header)
         self._receiving = TRANSITIONS[self._receiving][header.kind]
+        self._moved()
         self._next_frame()
         return event
 
@@ -395,7 +399,8 @@ class Connection:
     def _data_event(self, header: Header) -> Data:
         if self._slot is None:
             return Data(header.round, header.request, b"", header.crc, header.missed)
-        self._lengths = header.length, self._lengths[0]
+        self._expected = HEADER_SIZE + header.length if header.length == self._length else 0
+        self._length = header.length
         body = self._slot[HEADER_SIZE : HEADER_SIZE + header.length].toreadonly()
         event = Data(header.round, header.request, body, header.crc, header.missed)
         self._slots.hold(event, self._slot)
@@ -410,7 +415,7 @@ class Connection:
 
     # --- sending --------------------------------------------------------------------
 
-    def send(self, event: Event) -> list[bytes | memoryview]:
+    def send(self, event: Event) -> Sequence[bytes | memoryview]:
         """Return the buffers of an event, to be written in this order, all of them.
 
         A tensor is not copied: its body must stay unchanged until it is written.
@@ -420,29 +425,32 @@ class Connection:
         LocalProtocolError
             If the event cannot be sent, or not now.
         """
+        if type(event) is Data and self._tensors_pass:  # nearly always
+            frame = event.frame
+            if frame is not None and self._checksum and len(frame[1]) <= self._max_body:
+                return frame
+            try:
+                return data_frame(event, max_body=self._max_body, checksum=self._checksum)
+            except LocalProtocolError as error:
+                self._fail(error)
         if not (isinstance(self._failure, RemoteProtocolError) and isinstance(event, Error)):
             self._check_alive()
-        if type(event) is Data and self._tensors_pass:  # nearly always
-            return self._frame(event)
         kind = KINDS.get(type(event))
         if kind is None:
             self._fail(LocalProtocolError(f"{event!r} cannot be sent"))
         if reason := why_not(self._sending, kind, both_hellos=self._accepted):
             self._fail(LocalProtocolError(f"cannot send {reason}"))
-        buffers = self._frame(event)
-        self._sending = TRANSITIONS[self._sending][kind]
-        return buffers
-
-    def _frame(self, event: Event) -> list[bytes | memoryview]:
         try:
-            return frame_of(event, max_body=self._max_body, checksum=self._checksum)
+            buffers = frame_of(event, max_body=self._max_body, checksum=self._checksum)
         except LocalProtocolError as error:
             self._fail(error)
+        self._sending = TRANSITIONS[self._sending][kind]
+        self._moved()
+        return buffers
 
-    @property
-    def _tensors_pass(self) -> bool:
-        """Whether both sides may send tensors now."""
-        return self._sending is State.OPEN is self._receiving and self._accepted
+    def _moved(self) -> None:
+        """Note whether both sides may send tensors now."""
+        self._tensors_pass = self._sending is State.OPEN is self._receiving and self._accepted
 
     # --- failing --------------------------------------------------------------------
 
@@ -451,6 +459,7 @@ class Connection:
         self._receiving = State.FAILED
         if isinstance(error, LocalProtocolError):
             self._sending = State.FAILED
+        self._moved()
         raise error
 
     def _check_alive(self) -> None:

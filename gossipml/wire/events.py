@@ -116,8 +116,9 @@ class Data(msgspec.Struct, frozen=True, eq=False):
 
     ``body`` is any C-contiguous buffer to send. Received, it is a read-only view of a
     slot, good until ``Connection.release`` gets this very event. ``crc`` is the body's
-    checksum, if it is known already: see :func:`~gossipml.wire.body_checksum`. Bit k of
-    ``missed``: the sender did not use the receiver's message of k + 1 exchanges before.
+    checksum, if it is known already, and ``frame`` what is sent where bodies have checksums:
+    see :func:`~gossipml.wire.sealed`. Bit k of ``missed``: the sender did not use the receiver's
+    message of k + 1 exchanges before.
     """
 
     round: int
@@ -125,6 +126,7 @@ class Data(msgspec.Struct, frozen=True, eq=False):
     body: Buffer = b""
     crc: int | None = None
     missed: int = 0
+    frame: tuple[bytes, memoryview] | None = None
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same; of the body's checksum no matter whether it is known."""

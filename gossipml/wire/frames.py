@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gossipml.errors import DamagedError, RemoteProtocolError
 from gossipml.wire.checksum import crc32
@@ -49,7 +51,7 @@ _KINDS: Final = {int(kind): kind for kind in Kind}
 _MISSING: Final = (Kind.DATA, Kind.HEARTBEAT)  # kinds that say what was missed
 
 
-class Header(NamedTuple):
+class Header(msgspec.Struct, frozen=True):
     """The meaning of one header.
 
     ``crc`` is ``None`` when the body carries no checksum. Bit k of ``missed`` says that the

@@ -12,7 +12,7 @@ from gossipml.wire.events import Bye, ByeBody, Data, Error, Heartbeat, Hello, en
 from gossipml.wire.frames import REACH, Header, Kind, pack_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -30,8 +30,18 @@ KINDS: Final[Mapping[type, Kind]] = {
 _LITTLE_ENDIAN: Final = "<" if sys.byteorder == "big" else "<=@bBhHiIlLqQnNefd"
 
 
+def sealed(round: int, request: int, body: Buffer) -> Data:
+    """Return a tensor that goes to several neighbours, its checksums taken and header made once."""
+    view = flat(body)
+    crc = crc32(view)
+    if not view.nbytes:
+        return Data(round, request, view, crc)
+    header = _header(Kind.DATA, round, request, view.nbytes, crc)
+    return Data(round, request, view, crc, 0, (header, view))
+
+
 def body_checksum(body: Buffer) -> int:
-    """Return the checksum of a body that goes to several neighbours, to take it only once.
+    """Return the checksum of a body.
 
     >>> hex(body_checksum(b"123456789"))
     '0xcbf43926'
@@ -60,7 +70,7 @@ def flat(body: Buffer) -> memoryview:
     return data
 
 
-def frame_of(event: Event, *, max_body: int, checksum: bool) -> list[bytes | memoryview]:
+def frame_of(event: Event, *, max_body: int, checksum: bool) -> Sequence[bytes | memoryview]:
     """Return the buffers of an event's frame: its header, then its body if it has one.
 
     Raises
@@ -69,7 +79,7 @@ def frame_of(event: Event, *, max_body: int, checksum: bool) -> list[bytes | mem
         If no receiver could accept the frame.
     """
     if isinstance(event, Data):
-        return _data(event, max_body=max_body, checksum=checksum)
+        return data_frame(event, max_body=max_body, checksum=checksum)
     if isinstance(event, Heartbeat):
         return [_header(Kind.HEARTBEAT, event.round, event.request, missed=event.missed)]
     if isinstance(event, Bye):
@@ -81,7 +91,8 @@ def frame_of(event: Event, *, max_body: int, checksum: bool) -> list[bytes | mem
     raise LocalProtocolError(f"{event!r} cannot be sent")
 
 
-def _data(event: Data, *, max_body: int, checksum: bool) -> list[bytes | memoryview]:
+def data_frame(event: Data, *, max_body: int, checksum: bool) -> Sequence[bytes | memoryview]:
+    """Return the buffers of a tensor's frame, as :func:`frame_of` does."""
     body = flat(event.body)
     if body.nbytes > max_body:
         raise LocalProtocolError(f"DATA body of {body.nbytes} bytes: at most {max_body}")

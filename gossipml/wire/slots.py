@@ -24,7 +24,7 @@ class Slots:
         self._nbytes = nbytes
         self._allocate = allocate
         self._free: list[memoryview] = []
-        self._held: list[tuple[Data, memoryview]] = []
+        self._held: dict[int, tuple[Data, memoryview]] = {}  # by id of the event, which it keeps
 
     def take(self) -> memoryview | None:
         """Return a slot to fill, or ``None`` when all are in use."""
@@ -35,10 +35,9 @@ class Slots:
         self._unmade -= 1
         return self._make()
 
-    @property
-    def free(self) -> bool:
-        """Whether there is one to take."""
-        return bool(self._free or self._unmade)
+    def take_free(self) -> memoryview | None:
+        """Return a slot that was filled before; ``None`` when there is none."""
+        return self._free.pop() if self._free else None
 
     def give_back(self, slot: memoryview) -> None:
         """Take back a slot that was not filled."""
@@ -55,15 +54,13 @@ class Slots:
 
     def hold(self, event: Data, slot: memoryview) -> None:
         """Keep a filled slot for the event that carries it."""
-        self._held.append((event, slot))
+        self._held[id(event)] = event, slot
 
     def release(self, event: Data) -> None:
         """Take back the slot of this very event; an equal one will not do."""
-        for place, (held, slot) in enumerate(self._held):
-            if held is event:
-                del self._held[place]
-                self._free.append(slot)
-                return
-        raise LocalProtocolError(
-            f"DATA round {event.round} request {event.request} holds no slot: released before?"
-        )
+        held = self._held.pop(id(event), None)
+        if held is None:
+            raise LocalProtocolError(
+                f"DATA round {event.round} request {event.request} holds no slot: released before?"
+            )
+        self._free.append(held[1])

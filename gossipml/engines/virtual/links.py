@@ -152,6 +152,9 @@ class VirtualStream:
             await self.readable()
         return count
 
+    def readable_soon(self) -> bool:
+        return False
+
     async def readable(self) -> None:
         self._check()
         await self._incoming.reader.park()

@@ -277,6 +277,9 @@ class WatchedStream:
     def receive_now(self, buffer: memoryview) -> int | None:
         return self.stream.receive_now(buffer)
 
+    def readable_soon(self) -> bool:
+        return self.stream.readable_soon()
+
     async def readable(self) -> None:
         await self.stream.readable()
 

@@ -47,7 +47,9 @@ def ahead(neighbour, *rounds, request=0):
     """A neighbour whose messages of these rounds wait."""
     link = Link(neighbour, str(neighbour), state="up", strict=False)
     link.ledger.keeps = True
-    session = SimpleNamespace(connection=SimpleNamespace(release=lambda data: None))
+    connection = SimpleNamespace(release=lambda data: None)
+    session = SimpleNamespace(connection=connection, paused=False)
+    link.latest = (max(rounds, default=-1), request)
     for round in rounds:
         link.inbox[round, request] = (wire.Data(round, request, b"1", 0), session)
     return link

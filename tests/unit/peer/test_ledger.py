@@ -10,7 +10,7 @@ import pytest
 import gossipml
 from gossipml.errors import ConfigError
 from gossipml.experiment import experiment_from
-from gossipml.peer.ledger import Entry, Ledger
+from gossipml.peer.ledger import Ledger
 from gossipml.peer.reports import Event
 from gossipml.wire import REACH
 
@@ -162,14 +162,14 @@ def test_naive_is_refused_where_a_method_needs_every_message():
         Play("choco-sgd", missed="naive")
 
 
-def entry(turn, *, used=True, change=None):
-    return Entry(turn, used, None if change is None else lambda: np.array([change]), lambda: None)
+def close(ledger, turn, *, used=True, change=None):
+    ledger.close(turn, used, None if change is None else lambda: np.array([change]))
 
 
 def test_bits_count_back_from_the_message():
     ledger = Ledger(keeps=True)
     for round, used in enumerate([True, False, True, False]):
-        ledger.close(entry((round, 0), used=used))
+        close(ledger, (round, 0), used=used)
     assert ledger.missed((4, 0)) == 0b101
     assert ledger.missed((5, 0)) == 0b1010
     assert ledger.missed((40, 0)) == 0
@@ -177,8 +177,8 @@ def test_bits_count_back_from_the_message():
 
 def test_what_the_other_end_missed_is_owed_once():
     ledger = Ledger(keeps=True)
-    ledger.close(entry((0, 0), change=1.0))
-    ledger.close(entry((1, 0), change=10.0))
+    close(ledger, (0, 0), change=1.0)
+    close(ledger, (1, 0), change=10.0)
     ledger.hear((2, 0), 0b10)
     ledger.hear((2, 0), 0b11)  # the same message again: it is settled
     assert ledger.take(0) == [1.0]
@@ -187,8 +187,8 @@ def test_what_the_other_end_missed_is_owed_once():
 
 def test_exchanges_of_a_round_are_told_apart():
     ledger = Ledger(keeps=True, requests=2)
-    ledger.close(entry((0, 0), change=1.0))
-    ledger.close(entry((0, 1), change=10.0))
+    close(ledger, (0, 0), change=1.0)
+    close(ledger, (0, 1), change=10.0)
     ledger.hear((1, 0), 0b11)
     assert (ledger.take(0), ledger.take(1)) == ([1.0], [10.0])
 
@@ -196,14 +196,14 @@ def test_exchanges_of_a_round_are_told_apart():
 def test_who_ended_an_edge_used_nothing_of_later_exchanges():
     ledger = Ledger(keeps=True)
     for round in range(3):
-        ledger.close(entry((round, 0), change=10.0**round))
+        close(ledger, (round, 0), change=10.0**round)
     ledger.hear((2, 0), 0, ended=True)
     assert ledger.take(0) == [100.0]
 
 
 def test_what_nobody_can_say_any_more_is_measured():
     ledger = Ledger(keeps=True)
-    ledger.close(entry((0, 0), change=-3.0))
+    close(ledger, (0, 0), change=-3.0)
     ledger.hear((REACH + 1, 0), 0)
     assert ledger.take(0) is None
     assert ledger.unknown == 3.0

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import trio
+from msgspec import structs
 
 from gossipml import assembly, average, wire
 from gossipml.algorithms import DPSGD
@@ -619,7 +620,7 @@ def test_what_was_not_finite_is_settled_like_what_was_missed(sabotage):
             return data
         spoilt.append(data)
         header, body = unpack_header(data[:32]), np.full((len(data) - 32) // 8, np.nan).tobytes()
-        return pack_header(header._replace(crc=wire.body_checksum(body))) + body
+        return pack_header(structs.replace(header, crc=wire.body_checksum(body))) + body
 
     sabotage(connect=spoil)
     setups, graph = setups_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from gossipml import wire
 from gossipml.peer import link as link_module
@@ -27,7 +28,7 @@ from gossipml.testing.chaos.bugs.registry import BREAKS, bug, changed
 @bug("the checksum of a body is not compared", "corruption")
 def _() -> Iterator[None]:
     def change(complete: Any) -> Any:
-        return lambda self, header: complete(self, header._replace(crc=None))
+        return lambda self, header: complete(self, structs.replace(header, crc=None))
 
     with changed(Connection, "_complete", change):
         yield

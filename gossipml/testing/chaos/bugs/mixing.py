@@ -75,9 +75,7 @@ def _() -> Iterator[None]:
 def _() -> Iterator[None]:
     def change(take_back: Any) -> Any:
         def twice(self: Ledger, entry: Entry) -> None:
-            undo = entry.undo
-            assert undo is not None
-            take_back(self, Entry(entry.turn, entry.used, undo, lambda: None))
+            take_back(self, Entry(entry.turn, entry.undo, None))
             take_back(self, entry)
 
         return twice
