@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 Array: TypeAlias = NDArray[Any]
 
@@ -55,45 +55,50 @@ class Mean(Aggregator):
 
 
 def weighted_sum(
-    weights: Sequence[Any],
-    vectors: Sequence[Array],
-    *,
-    out: Array | None = None,
-    product: Array | None = None,
+    weights: Sequence[Any], vectors: Sequence[Array], *, out: Array | None = None
 ) -> Array:
     """Return Σ_j w_j v_j for vectors ``(..., m)`` of one dtype, summed in the order given.
 
     acc starts at +0; then, for each j, acc = acc + dtype(w_j) · v_j with two roundings. It is
     done piece by piece, so that acc and the product stay in the processor's cache. The result
-    goes to ``out``, and products to ``product``, where they are given: for flat vectors at least
-    ``CHUNK`` numbers.
+    goes to ``out`` if that is given.
 
     >>> weighted_sum([0.5, 0.5], [np.float32([1, 2]), np.float32([3, 4])])
     array([2., 3.], dtype=float32)
     """
-    dtype = vectors[0].dtype
-    out = np.empty(vectors[0].shape, dtype) if out is None else out
-    factors = [w if type(w) is dtype.type else np.asarray(w, dtype) for w in weights]
-    length = out.shape[-1]
-    step = max(1, CHUNK * length // max(1, out.size))
-    if product is None:
-        product = np.empty((*out.shape[:-1], min(length, step)), dtype)
-    if length <= step:
-        _sum_piece(factors, vectors, out, product[..., :length])
-    for begin in range(0, length if length > step else 0, step):
-        piece = slice(begin, begin + step)
-        acc = out[..., piece]
-        pieces = [v[..., piece] for v in vectors]
-        _sum_piece(factors, pieces, acc, product[..., : acc.shape[-1]])
+    out = np.empty(vectors[0].shape, vectors[0].dtype) if out is None else out
+    for _ in pieces_of_sum(weights, vectors, out=out):
+        pass
     return out
 
 
-def _sum_piece(factors: list[Any], vectors: Sequence[Array], acc: Array, product: Array) -> None:
-    np.multiply(vectors[0], factors[0], out=acc)
-    np.add(acc, acc.dtype.type(0), out=acc)  # -0 becomes +0
-    for w, v in zip(factors[1:], vectors[1:], strict=True):
-        np.multiply(v, w, out=product)
-        np.add(acc, product, out=acc)
+def pieces_of_sum(
+    weights: Sequence[Any],
+    vectors: Sequence[Array],
+    *,
+    out: Array,
+    product: Array | None = None,
+) -> Iterator[Array]:
+    """Write :func:`weighted_sum` to ``out`` and yield each piece of it when it is done.
+
+    Products go to ``product`` where that is given: for flat vectors at least ``CHUNK`` numbers.
+    """
+    dtype, length = out.dtype, out.shape[-1]
+    factors = [np.asarray(w, dtype) for w in weights]
+    step = max(1, CHUNK * length // max(1, out.size))
+    if product is None:
+        product = np.empty((*out.shape[:-1], min(length, step)), dtype)
+    zero = dtype.type(0)
+    for begin in range(0, length, step):
+        piece = slice(begin, begin + step)
+        acc = out[..., piece]
+        part = product[..., : acc.shape[-1]]
+        np.multiply(vectors[0][..., piece], factors[0], out=acc)
+        np.add(acc, zero, out=acc)  # -0 becomes +0
+        for w, v in zip(factors[1:], vectors[1:], strict=True):
+            np.multiply(v[..., piece], w, out=part)
+            np.add(acc, part, out=acc)
+        yield acc
 
 
 AGGREGATORS: dict[str, type[Aggregator]] = {"mean": Mean}

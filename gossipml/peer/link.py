@@ -113,6 +113,8 @@ class Link:
     def begin(self, turn: Turn) -> None:
         """Go on to an exchange: all before it are over, and what was said of them is heard."""
         self.due = turn
+        while self.sent and self.has(self.sent[0]):
+            self.sent.popleft()  # whose memory the next message may use
         for key in sorted(self.inbox) if self.inbox else ():  # one at most, nearly always
             if key <= turn:
                 self.ledger.hear(key, self.inbox[key][0].missed)

@@ -124,10 +124,8 @@ class Loose(Neighbourhood):
             self._be_alone()
 
     def message(self, turn: Turn, arrays: tuple[Array, ...]) -> wire.Data:
-        """Return the arrays as a message with a body of its own: nobody knows when it is sent."""
-        body = memoryview(bytearray(self._nbytes(arrays)))
-        body = body[: self.compressor.encode(arrays, body)]
-        return wire.sealed(*turn, body)
+        """Return the arrays as a message in memory of its own: nobody knows when it is sent."""
+        return self.messages.pack(turn, arrays)
 
 
 class Mail(Loose):
@@ -135,9 +133,9 @@ class Mail(Loose):
 
     async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
         if not isinstance(request, Average):
-            raise ConfigError(f'{self._who}: only averages can be "async"')
+            raise ConfigError(f'{self.messages.who}: only averages can be "async"')
         arrays, me = request.arrays, self.setup.index
-        self._check_arrays(arrays)
+        self.messages.check(arrays)
         self.check_company()
         data = self.message(turn, arrays)
         receivers = set(self.setup.schedule.receivers(me, turn[0]))
@@ -156,7 +154,8 @@ class Mail(Loose):
             link.age += 1
         own = joined(arrays)
         row = self.setup.schedule.row(me, turn[0])
-        return parts(await self.network.compute(self._mix, row, own, received), arrays)
+        mixed, _ = await self.mixed(row, own, received)
+        return parts(mixed, arrays)
 
 
 def take_data(outbox: deque[wire.Event]) -> list[wire.Data]:

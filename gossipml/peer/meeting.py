@@ -19,6 +19,7 @@ from gossipml import seeds, wire
 from gossipml.algorithms import Average
 from gossipml.errors import ConfigError, RemoteProtocolError
 from gossipml.peer.mail import Loose, LooseLink
+from gossipml.peer.network import run_through
 from gossipml.peer.session import ANSWERED, ASKED, MET, UNMET
 from gossipml.peer.vectors import joined, parts
 from gossipml.topology import Row
@@ -132,8 +133,8 @@ class Meetings(Loose):
 
     async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
         if not isinstance(request, Average):
-            raise ConfigError(f'{self._who}: only averages can be "pairwise"')
-        self._check_arrays(request.arrays)
+            raise ConfigError(f'{self.messages.who}: only averages can be "pairwise"')
+        self.messages.check(request.arrays)
         self.check_company()
         arrays = self._undone(request.arrays)
         partner = self._asked()
@@ -219,7 +220,7 @@ class Meetings(Loose):
         me, other = self.setup.index, partner.neighbour
         row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
         own = joined(arrays)
-        mixed = self._mix(row, own, {other: theirs})
+        mixed, _ = run_through(self.mix(row, own, {other: theirs}))
         if number is not None and self._settles:
             partner.answering = number, mixed - own
         return parts(mixed, arrays)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml import wire
-from gossipml.aggregation import CHUNK, Mean, weighted_sum
+from gossipml.aggregation import CHUNK, Mean, pieces_of_sum
 from gossipml.algorithms import Begin, Exchange, Push, playing
-from gossipml.compression import Identity
 from gossipml.errors import ConfigError
 from gossipml.peer.buffers import Buffers
 from gossipml.peer.company import Company
 from gossipml.peer.link import MOST_SPOILT
-from gossipml.peer.vectors import finite, joined, parts
+from gossipml.peer.messages import Messages
+from gossipml.peer.network import run_through
+from gossipml.peer.vectors import finite, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from gossipml.algorithms import Average, Request
     from gossipml.peer.link import Link, Turn
     from gossipml.peer.links import Links
-    from gossipml.peer.network import Network
+    from gossipml.peer.network import Network, Pieces
     from gossipml.peer.setup import PeerSetup
     from gossipml.topology import Row
 
@@ -69,12 +70,10 @@ class Neighbourhood(Company):
     def __init__(self, setup: PeerSetup, links: Links, network: Network) -> None:
         super().__init__(setup, links)
         self.network = network
-        self.compressor = setup.compressor
+        self.messages = Messages(setup)
         self.missed = False  # a neighbour that a round should have had
-        self._bodies = Buffers(setup.max_message)
-        self._sums = Buffers(self._most * setup.x0.itemsize)
+        self._sums = Buffers(self.messages.most * setup.x0.itemsize)
         self._product = np.empty(CHUNK, setup.x0.dtype)
-        self._checked: list[tuple[Any, int]] | None = None  # types and sizes that are right
         self.begun: Begin | None = None  # by the round, which must wait for its answer next
         self._sent: Sent | None = None  # then
         self._last_row: tuple[Row, dict[int, float]] | None = None
@@ -110,28 +109,24 @@ class Neighbourhood(Company):
             return await self._exchange(turn, request.arrays[0], row)
         return await self._finish(self._dispatch(turn, request))
 
-    @property
-    def _who(self) -> str:
-        return f"algorithm {type(self.setup.algorithm).__name__}"
-
     def _dispatch(self, turn: Turn, request: Average | Push) -> Sent:
         """Send a request's arrays to all receivers."""
         schedule, me, arrays = self.setup.schedule, self.setup.index, request.arrays
         push = isinstance(request, Push)
         row = schedule.push_row(me, turn[0]) if push else schedule.row(me, turn[0])
-        self._check_arrays(arrays)
-        body = self._encode(arrays)
-        data = wire.sealed(*turn, body)
+        self.messages.check(arrays)
+        for link in self.every:
+            if turn[0] >= link.starts:
+                link.begin(turn)
+        data = self.messages.pack(turn, arrays)
         receivers = set(schedule.receivers(me, turn[0]))
         there = receivers - self._elsewhere(turn) if push else receivers
         token = data if len(there) == len(self.every) else wire.sealed(*turn, b"")
         for link in self.every:
             if turn[0] >= link.starts:
-                link.begin(turn)
                 link.post(data if link.neighbour in there else token)
         sent_to = [j for j in there if self._may_use(self.links.links[j], turn)] if push else []
-        own = self.compressor.decode(body, arrays) if self._plain else joined(arrays)
-        return Sent(turn, arrays, own, row, receivers, sent_to, push)
+        return Sent(turn, arrays, self.messages.own(data, arrays), row, receivers, sent_to, push)
 
     async def _finish(self, sent: Sent) -> tuple[Array, ...]:
         """Return the weighted sum over the row of what was sent, here and by the neighbours."""
@@ -161,15 +156,14 @@ class Neighbourhood(Company):
         if getattr(edges, "ndim", 0) != 2 or len(edges) != len(every):
             found = getattr(edges, "shape", type(edges).__name__)
             raise ConfigError(
-                f"{self._who}: exchanges {found}, expected an array ({len(every)}, …): "
+                f"{self.messages.who}: exchanges {found}, expected an array ({len(every)}, …): "
                 "one row for each neighbour"
             )
         like = np.empty(edges.shape[1], edges.dtype)
         for link, mine in zip(every, edges, strict=True):
-            self._check_arrays((mine,))
-            body = memoryview(bytearray(self._nbytes((mine,))))
+            self.messages.check((mine,))
             link.begin(turn)
-            link.post(wire.sealed(*turn, body[: self.compressor.encode([mine], body)]))
+            link.post(self.messages.pack(turn, (mine,)))
         await self.gather(turn)
         received = self._received(turn, (like,))
         self._drop_spoilt(turn, received)
@@ -188,34 +182,34 @@ class Neighbourhood(Company):
     async def _combined(
         self, turn: Turn, row: Row, own: Array, received: dict[int, Array], kept: float | None
     ) -> Array:
-        """Return what :meth:`_mix` makes of the vectors that are finite; forget the others.
+        """Return what :meth:`mix` makes of the vectors that are finite; forget the others.
 
         What is not finite makes a mean that is not: so nearly always one look is enough.
         """
         if not isinstance(self.setup.aggregator, Mean):
             self._drop_spoilt(turn, received)
-        mixed, all_finite = await self.network.compute(self._mix_and_look, row, own, received, kept)
+        mixed, all_finite = await self.mixed(row, own, received, kept)
         if all_finite:
             for link in self.every:
                 if link.spoilt and link.neighbour in received:
                     link.spoilt = 0
         elif self._drop_spoilt(turn, received):
-            mixed, _ = await self.network.compute(self._mix_and_look, row, own, received, kept)
+            mixed, _ = await self.mixed(row, own, received, kept)
         return mixed
 
-    def _mix_and_look(
-        self, row: Row, own: Array, received: dict[int, Array], kept: float | None
-    ) -> tuple[Array, bool]:
-        mixed = self._mix(row, own, received, kept)
-        return mixed, finite(mixed)
+    async def mixed(self, *terms: Any) -> tuple[Array, bool]:
+        """Return what :meth:`mix` comes to; links stay alive meanwhile."""
+        if isinstance(self.setup.aggregator, Mean):
+            return await self.network.compute_in_pieces(self.mix, *terms)
+        return await self.network.compute(run_through, self.mix(*terms))
 
-    def _mix(
+    def mix(
         self, row: Row, own: Array, received: dict[int, Array], kept: float | None = None
-    ) -> Array:
+    ) -> Pieces[tuple[Array, bool]]:
         """Combine in ascending peer order; what is not there in another's place returns to self.
 
         That is the weights of the neighbours that are missing; ``kept``, where each sends
-        shares of its own, is what they were not sent.
+        shares of its own, is what they were not sent. Returns also whether all is finite.
         """
         me, weights, here = self.setup.index, self._weights(row), row.peers
         absent = [j for j in here if j != me and j not in received]
@@ -228,27 +222,21 @@ class Neighbourhood(Company):
             weights = {**weights, me: weights[me] + (returned if kept is None else kept)}
         factors = [weights[j] for j in here]
         vectors = [own if j == me else received[j] for j in here]
-        if isinstance(self.setup.aggregator, Mean):
-            out = self._sums.take()[: own.nbytes].view(own.dtype)
-            return weighted_sum(factors, vectors, out=out, product=self._product)
-        return self.setup.aggregator.combine(here.index(me), factors, vectors)
+        if not isinstance(self.setup.aggregator, Mean):
+            mixed = self.setup.aggregator.combine(here.index(me), factors, vectors)
+            return mixed, finite(mixed)
+        out = self._sums.take()[: own.nbytes].view(own.dtype)
+        all_finite = True
+        for piece in pieces_of_sum(factors, vectors, out=out, product=self._product):
+            all_finite = all_finite and finite(piece)
+            yield
+        return out, all_finite
 
     def _weights(self, row: Row) -> dict[int, float]:
         """Return the weights of a row by peer."""
         if self._last_row is None or self._last_row[0] is not row:  # many schedules have but one
             self._last_row = row, dict(zip(row.peers, row.weights.tolist(), strict=True))
         return self._last_row[1]
-
-    @property
-    def _plain(self) -> bool:
-        """Whether a message is the numbers themselves."""
-        return isinstance(self.compressor, Identity)
-
-    @property
-    def _most(self) -> int:
-        """The most numbers that a request may average, as the algorithm's facts say."""
-        size = self.setup.x0.size
-        return sum(self.setup.algorithm.sizes(size) or [size])
 
     # --- what one end missed -----------------------------------------------------------
 
@@ -316,44 +304,6 @@ class Neighbourhood(Company):
 
     # --- messages ----------------------------------------------------------------------
 
-    def _check_arrays(self, arrays: tuple[Array, ...]) -> None:
-        """Refuse what its facts do not declare, before a neighbour has to."""
-        shown = [(getattr(array, "dtype", None), getattr(array, "size", 0)) for array in arrays]
-        if shown == self._checked:
-            return
-        algorithm, x0 = self.setup.algorithm, self.setup.x0
-        kinds = {getattr(array, "dtype", type(array).__name__) for array in arrays}
-        if kinds != {x0.dtype}:
-            found = ", ".join(sorted(map(str, kinds))) or "nothing"
-            raise ConfigError(f"{self._who}: sends {found}, expected arrays of {x0.dtype}")
-        numbers = sum(array.size for array in arrays)
-        facts = algorithm.facts
-        if numbers > self._most:
-            raise ConfigError(
-                f"{self._who}: sends {numbers} numbers in a request, but its facts declare "
-                f"vectors={facts.vectors} of {x0.size} and scalars={facts.scalars}"
-            )
-        if self._nbytes(arrays) > self.setup.max_message:  # cut up, arrays may take more bytes
-            found = ", ".join(str(array.size) for array in arrays)
-            raise ConfigError(
-                f"{self._who}: sends arrays of {found} numbers, expected of {x0.size}, "
-                f"as its facts declare"
-            )
-        self._checked = shown
-
-    def _nbytes(self, arrays: tuple[Array, ...]) -> int:
-        """Return how many bytes the arrays take on the wire."""
-        return self.compressor.max_nbytes([a.size for a in arrays], self.setup.x0.dtype)
-
-    def _encode(self, arrays: tuple[Array, ...]) -> memoryview:
-        """Pack arrays into memory of their own, so that a round may change its.
-
-        It stays as it is while anybody needs it: a writer, a link that may have to send it
-        again, a sum.
-        """
-        body = self._bodies.take().data
-        return body[: self.compressor.encode(arrays, body)]
-
     def _received(self, turn: Turn, like: tuple[Array, ...]) -> dict[int, Array]:
         """Return what each neighbour sent, as one flat vector, finite or not."""
         vectors = {}
@@ -376,15 +326,19 @@ class Neighbourhood(Company):
             self.links.links[j].unusable = turn
         return bool(spoilt)
 
-    def _decoded(self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]) -> Array | None:
+    def _decoded(
+        self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]
+    ) -> Array | None:
         """Return a message as one flat vector, all finite; None if it cannot be used."""
         vector = self._numbers(link, body, like)
         return vector if vector is not None and self._unspoilt(link, vector) else None
 
-    def _numbers(self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]) -> Array | None:
+    def _numbers(
+        self, link: Link, body: bytes | memoryview, like: tuple[Array, ...]
+    ) -> Array | None:
         """Return a message as one flat vector; None if it is none, and the neighbour is lost."""
         try:
-            return self.compressor.decode(memoryview(body), like)
+            return self.messages.unpack(body, like)
         except ValueError as error:
             round = self.links.round
             self.links.give_up(link, f"sent a wrong message in round {round}: {error}")

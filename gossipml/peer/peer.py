@@ -273,7 +273,7 @@ class Peer:
             self.setup.algorithm.at(t if at is None else at), self.setup.problem
         )
         if algorithm.facts.compresses:  # it knows the codes of what it made in this round
-            neighbourhood.compressor = getattr(algorithm, "compress")  # noqa: B009
+            neighbourhood.messages.compressor = getattr(algorithm, "compress")  # noqa: B009
         steps = playing.start(algorithm, self.state, self.setup.problem)
         answer: Any = None
         index = 0

@@ -50,10 +50,10 @@ class Shares(Loose):
 
     async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
         if not isinstance(request, Push):
-            raise ConfigError(f'{self._who}: only pushes can be sent by "push"')
+            raise ConfigError(f'{self.messages.who}: only pushes can be sent by "push"')
         await trio.lowlevel.checkpoint()  # from here on nothing comes in between
         arrays, me = request.arrays, self.setup.index
-        self._check_arrays(arrays)
+        self.messages.check(arrays)
         self.check_company()
         self._tell_doubts()
         receivers = set(self.setup.schedule.receivers(me, turn[0]))

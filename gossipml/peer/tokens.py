@@ -73,9 +73,9 @@ class Tokens(Loose):
     async def resolve(self, turn: Turn, request: Request) -> tuple[Array, ...]:
         """Offer these arrays, until something to average them with comes."""
         if not isinstance(request, Average):
-            raise ConfigError(f'{self._who}: only averages can be sent by "tokens"')
+            raise ConfigError(f'{self.messages.who}: only averages can be sent by "tokens"')
         arrays = request.arrays
-        self._check_arrays(arrays)
+        self.messages.check(arrays)
         while self._owed:
             self._owed -= 1
             self._send(turn, arrays)
@@ -94,7 +94,7 @@ class Tokens(Loose):
             me, other = self.setup.index, sender.neighbour
             row = Row((min(me, other), max(me, other)), np.array([0.5, 0.5]))
             own = joined(arrays)
-            mixed = await self.network.compute(self._mix, row, own, {other: theirs})
+            mixed, _ = await self.mixed(row, own, {other: theirs})
             return parts(mixed, arrays)
 
     async def _wait(self, turn: Turn, arrays: tuple[Array, ...]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossipml import aggregation, topology
-from gossipml.aggregation import AGGREGATORS, Aggregator, Mean, weighted_sum
+from gossipml.aggregation import AGGREGATORS, Aggregator, Mean, pieces_of_sum, weighted_sum
 
 CHUNK = aggregation.CHUNK
 BORDERS = [0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 3]
@@ -62,8 +62,12 @@ def test_chunks_leave_no_trace(size, dtype):
     expected = bits(whole_arrays(weights, vectors))
     assert bits(weighted_sum(weights, vectors)) == expected
     out, product = np.full(size, np.nan, dtype), np.full(CHUNK, np.nan, dtype)
-    assert weighted_sum(weights, vectors, out=out, product=product) is out
+    assert weighted_sum(weights, vectors, out=out) is out
     assert bits(out) == expected
+    out[:] = np.nan
+    pieces = list(pieces_of_sum(weights, vectors, out=out, product=product))
+    assert bits(np.concatenate([np.empty(0, dtype), *pieces])) == bits(out) == expected
+    assert all(np.shares_memory(piece, out) and piece.size <= CHUNK for piece in pieces)
     for v, was in zip(vectors, before, strict=True):
         np.testing.assert_array_equal(v, was)
 

@@ -14,13 +14,14 @@ from gossipml import seeds
 from gossipml.engines.virtual.clock import VirtualClock
 from gossipml.engines.virtual.links import Pipe, VirtualStream
 from gossipml.faults import Way
+from gossipml.peer.network import run_through
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gossipml.engines.virtual.links import Conditions
     from gossipml.faults import Course
-    from gossipml.peer.network import ByteStream
+    from gossipml.peer.network import ByteStream, Pieces
     from gossipml.topology import Topology
 
 T = TypeVar("T")
@@ -188,3 +189,6 @@ class VirtualNetwork:
 
     async def compute(self, work: Callable[..., T], *args: Any) -> T:
         return work(*args)
+
+    async def compute_in_pieces(self, work: Callable[..., Pieces[T]], *args: Any) -> T:
+        return run_through(work(*args))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.peer.link import Turn
-    from gossipml.peer.network import ByteStream, Network
+    from gossipml.peer.network import ByteStream, Network, Pieces
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import PeerSetup
     from gossipml.testing.chaos.cases import Case
@@ -149,10 +149,14 @@ class Life:
             asked = await self.network.compute(work, *args)
             self._advanced(args[1], asked, begin)
             return asked
-        done = await self.network.compute(work, *args)
-        if getattr(work, "__name__", "") == "_mix":
-            self._mixed(np.asarray(done), args[1], args[2])
-        return done
+        return await self.network.compute(work, *args)
+
+    async def compute_in_pieces(self, work: Callable[..., Pieces[T]], *args: Any) -> T:
+        done: Any = await self.network.compute_in_pieces(work, *args)
+        mixed, all_finite = done  # nothing else is done in pieces
+        if all_finite:
+            self._mixed(np.asarray(mixed), args[1], args[2])
+        return done  # type: ignore[no-any-return]
 
     def _watched(self, stream: ByteStream) -> WatchedStream:
         watched = WatchedStream(self, stream, len(self.streams))

@@ -153,19 +153,21 @@ async def test_nobody_there_is_an_oserror():
 async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     import threading
 
-    now = 0.0
+    now = used = 0.0
 
     class Clock:
         perf_counter = staticmethod(lambda: now)
+        thread_time = staticmethod(lambda: used)
 
     monkeypatch.setattr("gossipml.engines.tcp.time", Clock)  # how busy the machine is decides not
 
     with bind("127.0.0.1", 0) as sock:
         network = TcpNetwork(sock, [])
 
-    def nap(seconds):
-        nonlocal now
-        now += seconds
+    def nap(seconds, waited=0.0):
+        nonlocal now, used
+        now += seconds + waited
+        used += seconds
         return threading.get_ident()
 
     here = threading.get_ident()
@@ -191,6 +193,13 @@ async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
 
     for _ in range(3):  # what is long at first is taken for long
         assert await network.compute(new, 0.004) != here
+
+    def late(seconds, waited):
+        return nap(seconds, waited)
+
+    # What only waits for a core, or for the interpreter, need not wait in a thread.
+    assert await network.compute(late, 0.0, 0.004) != here
+    assert await network.compute(late, 0.0, 0.004) == here
 
 
 def test_a_taken_port_is_named():

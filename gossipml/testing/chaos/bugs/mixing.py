@@ -23,12 +23,12 @@ def _() -> Iterator[None]:
         def losing(self: Neighbourhood, row: Any, own: Any, received: Any, *rest: Any) -> Any:
             gone = [w for j, w in zip(*row, strict=True) if j != self.setup.index
                     and j not in received]  # fmt: skip
-            return mix(self, row, own, received, *rest) - np.float64(sum(gone)) * own
+            mixed, looked = yield from mix(self, row, own, received, *rest)
+            return mixed - np.float64(sum(gone)) * own, looked
 
-        losing.__name__ = "_mix"
         return losing
 
-    with changed(Neighbourhood, "_mix", change):
+    with changed(Neighbourhood, "mix", change):
         yield
 
 
@@ -38,10 +38,9 @@ def _() -> Iterator[None]:
         def shifted(self: Neighbourhood, row: Any, *rest: Any) -> Any:
             return mix(self, row._replace(weights=np.roll(row.weights, 1)), *rest)
 
-        shifted.__name__ = "_mix"
         return shifted
 
-    with changed(Neighbourhood, "_mix", change):
+    with changed(Neighbourhood, "mix", change):
         yield
 
 
@@ -51,14 +50,13 @@ def _() -> Iterator[None]:
         def misplacing(self: Neighbourhood, row: Any, own: Any, received: Any, *rest: Any) -> Any:
             gone = sum(w for j, w in zip(*row, strict=True) if j != self.setup.index
                        and j not in received)  # fmt: skip
-            mixed = mix(self, row, own, received, *rest)
+            mixed, looked = yield from mix(self, row, own, received, *rest)
             first = received[min(received)] if received else own
-            return mixed + np.float64(gone) * (first - own)
+            return mixed + np.float64(gone) * (first - own), looked
 
-        misplacing.__name__ = "_mix"
         return misplacing
 
-    with changed(Neighbourhood, "_mix", change):
+    with changed(Neighbourhood, "mix", change):
         yield
 
 
