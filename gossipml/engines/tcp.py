@@ -68,14 +68,19 @@ class TcpStream:
         return () if count == whole else _after(buffers, count)
 
     async def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        while buffers:
+        rest = list(buffers)
+        while rest:
             try:
-                count = self._sock.sendmsg(buffers)
+                count = self._sock.sendmsg(rest)
             except BlockingIOError:
                 await self._wait(wait_writable)
                 continue
-            await self.yield_sometimes(count)
-            buffers = _after(buffers, count)
+            if self.has_moved(count):
+                await cancel_shielded_checkpoint()
+            while rest and count >= len(rest[0]):
+                count -= len(rest.pop(0))
+            if count:
+                rest[0] = memoryview(rest[0])[count:]
 
     async def receive_into(self, buffer: memoryview) -> int:
         while True:
@@ -84,7 +89,8 @@ class TcpStream:
             except BlockingIOError:
                 await self._wait(wait_readable)
                 continue
-            await self.yield_sometimes(count)
+            if self.has_moved(count):
+                await cancel_shielded_checkpoint()
             return count
 
     def receive_now(self, buffer: memoryview) -> int | None:
@@ -120,12 +126,13 @@ class TcpStream:
         except trio.ClosedResourceError:
             raise OSError(errno.EBADF, "closed") from None
 
-    async def yield_sometimes(self, count: int) -> None:
-        """Let others run after every so many bytes; call it for each that were moved."""
-        self._moved += max(count, CALL_COST)
-        if self._moved >= SLICE:
-            self._moved = 0
-            await cancel_shielded_checkpoint()
+    def has_moved(self, count: int) -> bool:
+        """Take note of so many bytes moved; return whether it is time to let other tasks run."""
+        self._moved += count if count > CALL_COST else CALL_COST
+        if self._moved < SLICE:
+            return False
+        self._moved = 0
+        return True
 
 
 def _after(buffers: Sequence[bytes | memoryview], count: int) -> list[bytes | memoryview]:

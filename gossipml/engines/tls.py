@@ -208,7 +208,8 @@ class TlsStream:
         while count is None:
             await self._receive()
             count = self._take(buffer)
-        await self._stream.yield_sometimes(count)
+        if self._stream.has_moved(count):
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return count
 
     def receive_now(self, buffer: memoryview) -> int | None:

@@ -205,7 +205,9 @@ class Session:
         connection, stream, link = self.connection, self.stream, self.link
         while not self._ended:
             buffer = connection.receive_buffer()
-            if connection.paused:
+            if buffer:
+                self._take_in(await stream.receive_into(buffer))
+            elif connection.paused:
                 if self.timing.skip_after_s is not None:  # else nobody is so far ahead
                     link.make_room()
                     if connection.receive_buffer():
@@ -215,8 +217,6 @@ class Session:
                 self.paused = False
                 self.heard = self.now()
                 continue
-            if buffer:
-                self._take_in(await stream.receive_into(buffer))
             else:
                 for event in connection.next_events():
                     self._handle(event)

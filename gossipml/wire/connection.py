@@ -144,7 +144,8 @@ class Connection:
             if slot is not None:  # take the next frame to be a tensor like the last ones
                 self._slot, self._room = slot, slot[: self._expected]
                 return self._room
-        self._check_alive()
+        if self._failure is not None:
+            self._check_alive()
         if self._room is None or self._kept:
             return _NO_ROOM
         return self._room[self._filled :]
@@ -172,7 +173,8 @@ class Connection:
                     return [event]
             except ProtocolError as error:
                 self._fail(error)
-        self._check_alive()
+        if self._failure is not None:
+            self._check_alive()
         if room is None or not 0 <= nbytes <= len(room) - self._filled:
             size = len(room) - self._filled if room is not None else "no bytes: paused"
             self._fail(LocalProtocolError(f"{nbytes} bytes received into a buffer of {size}"))
