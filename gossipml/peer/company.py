@@ -12,6 +12,7 @@ import trio
 
 from gossipml.errors import IsolatedError, RefusedError
 from gossipml.peer.link import NEVER
+from gossipml.peer.setup import SMALL
 from gossipml.wire import REACH
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from gossipml.peer.links import Links
     from gossipml.peer.setup import PeerSetup
 
-SMALL = 64 * 2**10  # bytes of a message that may wait in a socket until the round reads it
 SOON_S = 0.02  # a neighbour that takes longer costs a task switch more
 YIELD_S = 1e-3  # a round that waits for nobody lets other tasks run so often
 MOST_PASSES = 50  # rounds in a row in which a neighbour leaves out a message

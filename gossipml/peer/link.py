@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gossipml.peer.session import Session
+    from gossipml.wire.frames import Header
 
 Turn: TypeAlias = tuple[int, int]
 """A round and the index of the request in it: the clock of an edge."""
@@ -75,6 +76,7 @@ class Link:
     bytes_received: int = 0
     payload_bytes_sent: int = 0
     latest: Turn = BEFORE  # the last message that came
+    next: tuple[Turn, int] | None = None  # that waits for a slot, and which of ours it missed
     inbox: dict[Turn, tuple[wire.Data, Session]] = field(default_factory=dict)
     held: list[wire.Data] = field(default_factory=list)
     sent: deque[wire.Data] = field(default_factory=lambda: deque(maxlen=KEPT))
@@ -115,6 +117,8 @@ class Link:
         self.due = turn
         while self.sent and self.has(self.sent[0]):
             self.sent.popleft()  # whose memory the next message may use
+        if self.next is not None and self.next[0] <= turn:  # it may wait for what this settles
+            self.ledger.hear(*self.next)
         for key in sorted(self.inbox) if self.inbox else ():  # one at most, nearly always
             if key <= turn:
                 self.ledger.hear(key, self.inbox[key][0].missed)
@@ -157,7 +161,7 @@ class Link:
         """Make a new connection the live one; the old one, if any, is dropped."""
         if self.session is not None:
             self.session.close()
-        self.session = session
+        self.session, self.next = session, None
         self.incarnation = session.incarnation
         self.state = "up"
         self.deadline = float("inf")
@@ -236,7 +240,7 @@ class Link:
     def deliver(self, data: wire.Data, session: Session) -> None:
         """Keep a message until its turn; drop it if that is past or it came before."""
         key = (data.round, data.request)
-        self.late = False
+        self.late, self.next = False, None
         if key <= self.due:
             self.ledger.hear(key, data.missed)
         if self.skips and self.reached < key < (self.skips, 0):
@@ -331,6 +335,12 @@ class Link:
         """Whether the neighbour will use nothing of a round: it is beyond, or begins later."""
         later = self.starts if self.starts != NEVER else -1
         return later > round or any(other[0] > round for other in self.inbox)
+
+    def hear_next(self, header: Header) -> None:
+        """Take note of a message that waits for a slot: what it says may free one."""
+        if header.request != STATE:
+            self.next = (header.round, header.request), header.missed
+            self.ledger.hear(*self.next)
 
     def make_room(self) -> None:
         """Need less of what came, as more does: hear what it says, and drop the oldest of two."""

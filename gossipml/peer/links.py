@@ -362,7 +362,9 @@ class Links:
 
     def _connection(self, identity: str | None) -> wire.Connection:
         # What proves who is there also protects the bytes: their checksums would come twice.
-        return wire.Connection(self.setup.max_body, checksum=identity is None)
+        return wire.Connection(
+            self.setup.max_body, slots=self.setup.slots, checksum=identity is None
+        )
 
     def _session(
         self,

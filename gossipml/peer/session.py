@@ -207,11 +207,12 @@ class Session:
             buffer = connection.receive_buffer()
             if buffer:
                 self._take_in(await stream.receive_into(buffer))
-            elif connection.paused:
+            elif (header := connection.waiting) is not None:
+                link.hear_next(header)
                 if self.timing.skip_after_s is not None:  # else nobody is so far ahead
                     link.make_room()
-                    if connection.receive_buffer():
-                        continue
+                if connection.receive_buffer():
+                    continue
                 self.paused = True
                 await link.room.park()
                 self.paused = False

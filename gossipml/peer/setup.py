@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 
+SMALL = 64 * 2**10
+"""Bytes of a message that may wait in a socket until the round reads it itself."""
+
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deadlines of a peer, in seconds on the engine's clock. No wait is without one."""
@@ -141,6 +144,16 @@ class PeerSetup:
         """The most bytes that the algorithm may send in a request."""
         sizes = self.algorithm.largest(self.x0.size) or [self.x0.size]
         return self.compressor.max_nbytes(sizes, self.x0.dtype)
+
+    @property
+    def slots(self) -> int:
+        """How many messages of a neighbour this peer has memory for.
+
+        A neighbour may be a turn ahead. Large messages of peers in step wait in its socket: a
+        second model of each neighbour would cost more than it gains.
+        """
+        in_step = self.pace is None and self.timing.skip_after_s is None
+        return 1 if in_step and self.max_message > SMALL else 2
 
     @property
     def max_body(self) -> int:

@@ -129,6 +129,11 @@ class Connection:
         """Whether a tensor waits for a slot, and reading for :meth:`release`."""
         return self._header is not None and self._room is None
 
+    @property
+    def waiting(self) -> Header | None:
+        """The header of the tensor that waits for a slot; None unless :attr:`paused`."""
+        return self._header if self.paused else None
+
     # --- receiving ------------------------------------------------------------------
 
     def receive_buffer(self) -> memoryview:

@@ -10,6 +10,7 @@ from gossipml import wire
 from gossipml.peer.link import NEVER, Link
 from gossipml.peer.session import MOST_WAITING, TAKEN, Session
 from gossipml.peer.setup import Timing
+from gossipml.wire.frames import Header
 
 DATA = wire.Data(round=0, request=0, body=b"x" * 8)
 
@@ -301,11 +302,11 @@ class Stuffed(Meaning):
         self.link = link
 
     @property
-    def paused(self):
-        return len(self.link.inbox) >= 2
+    def waiting(self):
+        return Header(wire.Kind.DATA, 5, 0, 8, None) if len(self.link.inbox) >= 2 else None
 
     def receive_buffer(self):
-        return memoryview(bytearray(not self.paused))
+        return memoryview(bytearray(self.waiting is None))
 
     def bytes_received(self, count):
         return [wire.Eof()]
