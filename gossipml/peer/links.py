@@ -1,4 +1,4 @@
-"""All links of one peer: dial and accept, introduce, keep one connection an edge.
+"""All links of one peer: dial and accept, keep one connection an edge, give up who is gone.
 
 The end that comes first in peer order dials at once, the other
 after a short grace, so either end may dial; of two connections that cross, the one that
@@ -7,7 +7,6 @@ the first end dialled stays.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,14 @@ import trio
 
 from gossipml import seeds, wire
 from gossipml.errors import RemoteProtocolError
+from gossipml.peer.greeting import Refused, introduce, receive
 from gossipml.peer.joining import welcome
 from gossipml.peer.ledger import Ledger
 from gossipml.peer.link import BEFORE, NEVER, Link
 from gossipml.peer.network import UntrustedError, UnwelcomeError
 from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
-from gossipml.peer.session import JOIN, Session, transmit
+from gossipml.peer.session import JOIN, Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +36,6 @@ MOST_PATIENT = 8.0  # times longer than it should, a peer waits that lags itself
 RECOVERING = 0.8  # … and so much of that remains with each heartbeat
 AGAIN_S = 2.0  # between two tries to reach a neighbour that was given up
 BACKOFF_S = (0.05, 1.0)  # between two tries: doubles from the first to the second, with jitter
-
-
-BUSY = "connection"  # field of an ERROR that is about now, not about the experiment
-ROUND = "round"  # of one that is about whoever was started again: it speaks of them alone
-
-
-class _Refused(Exception):
-    """The other side said no, or we did: the report says to whom and why."""
-
-    def __init__(self, report: wire.Error) -> None:
-        super().__init__(report.message)
-        self.report = report
 
 
 class Links:
@@ -94,7 +82,7 @@ class Links:
             )
             for j in setup.schedule.neighbours(setup.index)
         }
-        self._by_id = {link.id: link for link in self.links.values()}
+        self.by_id = {link.id: link for link in self.links.values()}
         self._told: set[tuple[str, str]] = set()
         self.model: Callable[[], bytes] = bytes  # of this peer, now
         self.begun = setup.begin is not None  # whether this peer has a round of its own
@@ -125,6 +113,13 @@ class Links:
                 detail=detail,
             )
         )
+
+    def tell_refusal(self, link: Link | None, message: str) -> None:
+        """Report a refusal once, however often it is repeated."""
+        key = (link.id if link else "", message)
+        if key not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
+            self._told.add(key)
+            self.tell("refused", link, message)
 
     def give_up(self, link: Link, why: str) -> None:
         """Count a neighbour as dead: nothing more is expected from it."""
@@ -215,13 +210,14 @@ class Links:
         except (OSError, trio.TooSlowError):
             return None
         try:
-            return await self._introduce(link, stream)
-        except (_Refused, UnwelcomeError) as refused:
+            connection, theirs = await introduce(self, link, stream)
+            return self._session(link, stream, connection, theirs, dialled_by=self.setup.index)
+        except (Refused, UnwelcomeError) as refused:
             self._refused_by(link, str(refused))
             stream.close()
         except UntrustedError as error:  # who is at the address now need not be who comes
             link.turned_away = str(error)
-            self._tell_refusal(link, str(error))
+            self.tell_refusal(link, str(error))
             stream.close()
         except (OSError, trio.TooSlowError, RemoteProtocolError):
             stream.close()
@@ -230,102 +226,22 @@ class Links:
             raise
         return None
 
-    async def _introduce(self, link: Link, stream: ByteStream) -> Session:
-        """Say hello to the neighbour that we dialled and hear its own."""
-        with trio.fail_after(self.timing.hello_timeout_s):
-            connection = self._connection(await stream.identify())
-            await transmit(link, stream, connection, self._hello(link.id))
-            theirs = await self._hear(stream, connection)
-            if isinstance(theirs, wire.Error) and theirs.field == BUSY:
-                raise OSError(theirs.message)
-            if isinstance(theirs, wire.Error):
-                raise _Refused(theirs.swapped())
-            if not isinstance(theirs, wire.Hello):
-                raise OSError("closed before saying hello")
-            mismatch = self._mismatch(link, theirs)
-            if mismatch is not None:
-                await transmit(link, stream, connection, mismatch)
-                if mismatch.field == ROUND:
-                    self._tell_refusal(link, mismatch.message)
-                    raise OSError(mismatch.message)
-                raise _Refused(mismatch)
-        connection.accept()
-        return self._session(link, stream, connection, theirs, dialled_by=self.setup.index)
-
     async def _accept(self, stream: ByteStream) -> None:
         """Hear who is there, and serve it if it is a neighbour with the same experiment."""
-        connection = None
         try:
-            with trio.fail_after(self.timing.hello_timeout_s):
-                caller = await stream.identify()
-                connection = self._connection(caller)
-                theirs = await self._hear(stream, connection)
-                if not isinstance(theirs, wire.Hello):
-                    return
-                link, answer = self._answer(theirs, caller)
-                if link is not None and isinstance(answer, wire.Hello):
-                    await transmit(link, stream, connection, answer)
-                else:
-                    await stream.send(connection.send(answer))
-                    await stream.end()
-                    return
-            connection.accept()
-            session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
-            await self._adopt(link, session)
+            met = await receive(self, stream)
+            if met is not None:
+                link, connection, theirs = met
+                session = self._session(link, stream, connection, theirs, dialled_by=link.neighbour)
+                await self._adopt(link, session)
         except (UntrustedError, UnwelcomeError) as error:
-            self._tell_refusal(None, str(error))
-        except RemoteProtocolError as error:
-            assert connection is not None
-            with contextlib.suppress(OSError), trio.move_on_after(self.timing.hello_timeout_s):
-                await stream.send(connection.send(wire.Error.about(error)))
-                await stream.end()
+            self.tell_refusal(None, str(error))
         except (OSError, trio.TooSlowError):
             pass  # a stranger's trouble is not ours
         finally:
             stream.close()
 
-    def _answer(
-        self, theirs: wire.Hello, caller: str | None
-    ) -> tuple[Link | None, wire.Hello | wire.Error]:
-        """Decide on somebody else's hello: our own, or a refusal."""
-        link = self._by_id.get(theirs.peer)
-        ours = self._hello(theirs.peer)
-        if link is None or caller not in (None, theirs.peer):
-            stranger = wire.check_hello(ours, theirs, self._by_id if caller is None else caller)
-            assert stranger is not None
-            self._tell_refusal(None, stranger.message)
-            return None, stranger
-        mismatch = self._mismatch(link, theirs)
-        if mismatch is not None:
-            if mismatch.field != ROUND:
-                link.turned_away = mismatch.message
-            self._tell_refusal(link, mismatch.message)
-            return link, mismatch
-        live = link.session
-        if not link.open and not self._again(link, theirs.incarnation):
-            return link, wire.Error(field=BUSY, message="given up as lost")
-        if (
-            live is not None
-            and live.incarnation == theirs.incarnation
-            and self.setup.index < link.neighbour
-        ):
-            return link, wire.Error(field=BUSY, message="another connection is live")
-        return link, ours
-
-    def _mismatch(self, link: Link, theirs: wire.Hello) -> wire.Error | None:
-        """Return why a neighbour cannot be mixed with, if so.
-
-        One that was started again in mid-run, or after it was given up, is refused where the
-        method remembers what neighbours sent.
-        """
-        mismatch = wire.check_hello(self._hello(link.id), theirs, link.id)
-        restarted = link.incarnation not in (None, theirs.incarnation)
-        known = link.reached > BEFORE or (link.state == "lost" and self.begun)
-        if mismatch is None and restarted and known and not self.setup.takes_anew:
-            return wire.Error.of(ROUND, str(self.round), f"{theirs.round}, started again")
-        return mismatch
-
-    def _again(self, link: Link, incarnation: int) -> bool:
+    def takes_up(self, link: Link, incarnation: int) -> bool:
         """Return whether a connection takes an edge up again, of which messages were missed."""
         restarted = link.incarnation not in (None, incarnation) and link.reached > BEFORE
         restarted = restarted and self.round > 0  # else both are new: it plays the same round 0
@@ -337,7 +253,7 @@ class Links:
         live = link.session
         crossed = live is not None and live.incarnation == session.incarnation
         first = min(self.setup.index, link.neighbour)
-        again = self._again(link, session.incarnation)
+        again = self.takes_up(link, session.incarnation)
         if (not link.open and not again) or (crossed and session.dialled_by != first):
             session.close()
             return
@@ -359,12 +275,6 @@ class Links:
             self.tell("disconnected", link, why)
 
     # --- small parts -------------------------------------------------------------------
-
-    def _connection(self, identity: str | None) -> wire.Connection:
-        # What proves who is there also protects the bytes: their checksums would come twice.
-        return wire.Connection(
-            self.setup.max_body, slots=self.setup.slots, checksum=identity is None
-        )
 
     def _session(
         self,
@@ -402,31 +312,6 @@ class Links:
             raise RemoteProtocolError("says from which round on it counts on us, at its own pace")
         be_counted_on(self, link, round)
 
-    def _hello(self, to: str) -> wire.Hello:
-        setup, link = self.setup, self._by_id.get(to)
-        # Whom we gave up in round 0 must not think that both of us are new, until we have agreed.
-        apart = link is not None and (link.state == "lost" or link.starts == NEVER)
-        least = int(self.begun and apart)
-        return wire.Hello(
-            run=setup.agreement.run,
-            peer=setup.id,
-            to=to,
-            topology=setup.agreement.topology,
-            parameters=setup.x0.size,
-            dtype=setup.x0.dtype.name,
-            algorithm=setup.agreement.algorithm,
-            round=max(least, self.round),
-            incarnation=self.incarnation,
-        )
-
-    async def _hear(self, stream: ByteStream, connection: wire.Connection) -> wire.Event:
-        """Wait for the first event of a new connection."""
-        while True:
-            count = await stream.receive_into(connection.receive_buffer())
-            events = connection.bytes_received(count)
-            if events:
-                return events[0]
-
     def _refused_by(self, link: Link, message: str) -> None:
         """Note that a neighbour we dialled runs another experiment.
 
@@ -434,15 +319,8 @@ class Links:
         addresses that we dialled count, so a stranger cannot talk a peer into giving up.
         """
         link.refusal = message
-        self._tell_refusal(link, message)
+        self.tell_refusal(link, message)
         if all(other.refusal for other in self.links.values()):
             for other in self.links.values():
                 other.deadline = min(other.deadline, trio.current_time())
                 other.announce()
-
-    def _tell_refusal(self, link: Link | None, message: str) -> None:
-        """Report a refusal once, however often it is repeated."""
-        key = (link.id if link else "", message)
-        if key not in self._told and len(self._told) < MAX_REFUSALS_TOLD:
-            self._told.add(key)
-            self.tell("refused", link, message)

@@ -14,6 +14,7 @@ from gossipml.engines.tls import TlsNetwork, TlsStream, Trust
 from gossipml.engines.virtual import Conditions, run_virtual, unwrapped
 from gossipml.errors import RefusedError
 from gossipml.experiment import experiment_from
+from gossipml.peer.greeting import hello
 from gossipml.peer.links import Links
 from gossipml.peer.peer import Peer, model_sha256
 from gossipml.peer.reports import Event
@@ -115,7 +116,7 @@ async def test_a_hello_must_come_from_the_peer_of_the_certificate(name, folder, 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(peer.run)
             assert await stream.identify() == "0"
-            await stream.send(connection.send(links._hello("0")))
+            await stream.send(connection.send(hello(links, "0")))
             answer = await hear(stream, connection)
             if name == "1":
                 assert isinstance(answer, wire.Error)
@@ -189,7 +190,7 @@ async def test_a_plain_caller_and_a_plain_server_are_refused(folder, pins, liste
         stream = TcpStream(socket.create_connection(listeners[0].getsockname()))
         connection = wire.Connection(setups[0].max_body)
         links = Links(setups[1], None, incarnation=9, report=lambda r: None)
-        await stream.send(connection.send(links._hello("0")))
+        await stream.send(connection.send(hello(links, "0")))
         room = memoryview(bytearray(99))
         assert bytes(room[: await stream.receive_into(room)])[:4] in (b"", b"\x15\x03\x03\0")
         stream.close()

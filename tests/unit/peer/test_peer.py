@@ -22,6 +22,7 @@ from gossipml.engines.virtual import (
 )
 from gossipml.errors import DivergedError, GossipError, IsolatedError, RefusedError
 from gossipml.experiment import experiment_from
+from gossipml.peer.greeting import hello
 from gossipml.peer.links import Links
 from gossipml.peer.measuring import Measure
 from gossipml.peer.peer import Peer, model_sha256
@@ -429,9 +430,9 @@ async def rogue(world, setup, *frames):
     network = VirtualNetwork(world, setup.index)
     stream = await network.dial(0)
     connection = wire.Connection(setup.max_body)
-    hello = Links(setup, network, incarnation=1, report=lambda r: None)._hello("0")
-    connection.send(hello)
-    await stream.send([written(setup, hello, *frames)])
+    said = hello(Links(setup, network, incarnation=1, report=lambda r: None), "0")
+    connection.send(said)
+    await stream.send([written(setup, said, *frames)])
     heard = []
 
     async def hear():

@@ -65,7 +65,7 @@ def _() -> Iterator[None]:
 
         return blind
 
-    with changed(Links, "_again", change):
+    with changed(Links, "takes_up", change):
         yield
 
 
