@@ -24,7 +24,7 @@ from gossipml.observe.summary import (
     mean_drift,
     peak_rss_mb,
 )
-from gossipml.peer.peer import model_sha256
+from gossipml.peer.reports import model_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -7,8 +7,6 @@ their weight back on itself.
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,25 +17,23 @@ from gossipml.algorithms import State, playing
 from gossipml.errors import GossipError
 from gossipml.peer.checkpoint import Checkpoint, Traffic, generations
 from gossipml.peer.joining import join
-from gossipml.peer.link import Link
+from gossipml.peer.kinds import kind_of
 from gossipml.peer.links import Links
-from gossipml.peer.mail import Loose, Mail, NewestLink
+from gossipml.peer.mail import Loose
 from gossipml.peer.measuring import Measure
-from gossipml.peer.meeting import MeetingLink, Meetings
-from gossipml.peer.neighbourhood import Neighbourhood
 from gossipml.peer.pace import idle
 from gossipml.peer.rejoining import ask_in_turn, take_up
-from gossipml.peer.reports import Evaluation, Finished, sketch
+from gossipml.peer.reports import Evaluation, Finished, model_sha256, sketch
 from gossipml.peer.setup import Outcome
-from gossipml.peer.share_links import ExactShareLink, NaiveShareLink
 from gossipml.peer.shares import Shares
-from gossipml.peer.tokens import LetterLink, Tokens
+from gossipml.peer.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from gossipml.peer.neighbourhood import Neighbourhood
     from gossipml.peer.network import Network
     from gossipml.peer.reports import Report
     from gossipml.peer.setup import PeerSetup
@@ -103,11 +99,10 @@ class Peer:
         DivergedError
             The model is no longer finite, or far worse than the first one.
         """
-        kind = self.setup.pace.kind if self.setup.pace else "sync"
-        neighbourhood_of, make_link = _KINDS[kind]
+        neighbourhood_of, make_link = kind_of(self.setup)
         self.links = links = Links(
             self.setup, self.network, incarnation=self.incarnation, report=self.report,
-            make_link=_share_link(self.setup) if kind == "push" else make_link,
+            make_link=make_link,
         )  # fmt: skip
         links.model = lambda: np.ascontiguousarray(self.state.x, little(self.state.x)).tobytes()
         if self.setup.begin is not None:
@@ -377,28 +372,6 @@ class Peer:
         )
 
 
-_KINDS: dict[str, tuple[type[Neighbourhood], type[Link]]] = {
-    "sync": (Neighbourhood, Link),
-    "async": (Mail, NewestLink),
-    "pairwise": (Meetings, MeetingLink),
-    "push": (Shares, ExactShareLink),
-    "tokens": (Tokens, LetterLink),
-}
-
-
-def _share_link(setup: PeerSetup) -> Callable[..., Link]:
-    """Return what makes the edges that shares travel on."""
-    link = ExactShareLink if setup.missed == "settle" else NaiveShareLink
-    size = sum(setup.algorithm.sizes(setup.x0.size))
-    return partial(link, dtype=setup.x0.dtype.name, size=size)
-
-
 def little(x: Array) -> np.dtype[Any]:
     """Return the type of an array's numbers with the bytes in the order of the wire."""
     return x.dtype.newbyteorder("<")
-
-
-def model_sha256(x: Array) -> str:
-    """Return the hex SHA-256 of parameters ``(P,)`` as little-endian float32 bytes."""
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-        return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()

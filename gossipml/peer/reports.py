@@ -6,8 +6,9 @@ a recorder in the same process, nobody) is not the peer's concern.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -103,6 +104,12 @@ def sketch(x: NDArray[np.floating]) -> bytes:
         piece = slice(begin, begin + _PIECE)
         sums += np.bincount(buckets[piece], signs[piece] * x[piece], SKETCH_SIZE)
     return sums.astype("<f4").tobytes()
+
+
+def model_sha256(x: NDArray[Any]) -> str:
+    """Return the hex SHA-256 of parameters ``(P,)`` as little-endian float32 bytes."""
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        return hashlib.sha256(np.ascontiguousarray(x, "<f4").tobytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)

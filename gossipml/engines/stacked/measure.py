@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossipml.peer.divergence import Losses, Watch, diverged
-from gossipml.peer.peer import model_sha256
-from gossipml.peer.reports import Evaluation, Finished
+from gossipml.peer.reports import Evaluation, Finished, model_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

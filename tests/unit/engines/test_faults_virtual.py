@@ -22,8 +22,7 @@ from gossipml.engines.virtual.links import Pipe
 from gossipml.errors import GossipError
 from gossipml.experiment import experiment_from
 from gossipml.peer.company import SOON_S
-from gossipml.peer.peer import model_sha256
-from gossipml.peer.reports import Evaluation, Event, Finished
+from gossipml.peer.reports import Evaluation, Event, Finished, model_sha256
 from gossipml.peer.setup import Outcome
 
 LATENCY_S = 0.01

@@ -16,8 +16,8 @@ from gossipml.errors import RefusedError
 from gossipml.experiment import experiment_from
 from gossipml.peer.greeting import hello
 from gossipml.peer.links import Links
-from gossipml.peer.peer import Peer, model_sha256
-from gossipml.peer.reports import Event
+from gossipml.peer.peer import Peer
+from gossipml.peer.reports import Event, model_sha256
 from gossipml.peer.setup import Timing
 from gossipml.topology import make_topology
 

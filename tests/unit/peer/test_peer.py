@@ -25,8 +25,8 @@ from gossipml.experiment import experiment_from
 from gossipml.peer.greeting import hello
 from gossipml.peer.links import Links
 from gossipml.peer.measuring import Measure
-from gossipml.peer.peer import Peer, model_sha256
-from gossipml.peer.reports import Evaluation, Event, Finished
+from gossipml.peer.peer import Peer
+from gossipml.peer.reports import Evaluation, Event, Finished, model_sha256
 from gossipml.peer.setup import Outcome, Timing
 from gossipml.wire.frames import pack_header, unpack_header
 
