@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from gossipml.engines.virtual import unwrapped
+from gossipml.launch.backoff import Backoff
 from gossipml.launch.starting import starter
 from gossipml.peer.reports import Event, Finished, Report
 
@@ -57,7 +58,8 @@ class Supervisor:
     report : callable
         Called with every report of every peer.
     restarts : int
-        How often, in all, peers whose process died are started again.
+        How often, in all, peers whose process died are started again: at once, or after a pause
+        where one dies again before it has taken part for a while.
     faults : Faults, optional
         What goes wrong on purpose.
     noted : callable, optional
@@ -83,6 +85,8 @@ class Supervisor:
     _late: set[int] = field(default_factory=set)  # peers started again that play no round yet
     _starts: set[trio.CancelScope] = field(default_factory=set)  # of processes, under way
     _zero: float | None = None  # when the first peer was there
+    _backoff: Backoff = field(default_factory=Backoff)
+    _over: trio.Event = field(default_factory=trio.Event)  # nobody is started again any more
 
     def run(self) -> Ends:
         """Start all peers and wait until every one has ended.
@@ -143,6 +147,7 @@ class Supervisor:
             listener.close()
         self._processes.append(process)
         self._newest[i] = process
+        self._backoff.started(i)
         if self.ends.signal is not None:  # it came while this one was being started
             process.send_signal(signal.SIGTERM)
         return process
@@ -163,19 +168,21 @@ class Supervisor:
         self.listeners[i].close()
 
     async def _has_successor(self, i: int) -> bool:
-        """Wait until a peer that died is started again; return False if it is not.
+        """Wait until a peer that died is to be started again; return False if it is not.
 
         It is not when others are at their end.
         """
         planned = self._why.pop(i, None) is not None
         if planned and self.faults is not None and not await self.faults.started(i):
             return False
-        if self.ends.signal is not None or self.ends.finished:
-            return False
-        if planned:
-            return True
+        if planned or self._over.is_set():
+            return not self._over.is_set()
         self.restarts -= 1
-        return self.restarts >= 0
+        if self.restarts < 0:
+            return False
+        with trio.move_on_after(self._backoff.died(i, trio.current_time())):
+            await self._over.wait()
+        return not self._over.is_set()
 
     def _may_need(self, i: int) -> bool:
         """Return whether another process of this peer may need its socket."""
@@ -192,10 +199,6 @@ class Supervisor:
                 for line in lines:
                     record = decoder.decode(line)
                     explained |= isinstance(record, Event) and record.kind == "failed"
-                    if isinstance(record, Finished):
-                        self.ends.finished[record.peer] = record
-                        if self.faults is not None:
-                            self.faults.start_nobody()
                     self._note(i, record)
         status = await process.wait()
         await process.stdin.aclose()
@@ -210,11 +213,18 @@ class Supervisor:
         return True
 
     def _note(self, i: int, record: Report) -> None:
-        """Pass a report on, and remember what it says of time and rounds."""
+        """Pass a report on, and remember what it says of time, rounds and the end."""
+        if not isinstance(record, Event) or record.kind == "connected":
+            self._backoff.takes_part(i, trio.current_time())
         if not isinstance(record, Event):
             self._late.discard(i)
             if self._zero is None:
                 self._zero = trio.current_time()
+        if isinstance(record, Finished):
+            self.ends.finished[record.peer] = record
+            self._over.set()
+            if self.faults is not None:
+                self.faults.start_nobody()
         self._rounds[i] = record.rounds if isinstance(record, Finished) else record.round
         if isinstance(record, Event) and record.kind == "began":
             if self.faults is not None:
@@ -279,6 +289,7 @@ class Supervisor:
 
     def _stop(self, number: int, nursery: trio.Nursery) -> None:
         self.ends.signal = number
+        self._over.set()
         for scope in self._starts:
             scope.cancel()
         self._send(signal.SIGTERM)
