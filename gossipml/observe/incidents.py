@@ -6,15 +6,18 @@ Reads nothing and plays nothing: events in, faults out.
 from __future__ import annotations
 
 import re
+import sys
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from gossipml.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gossipml.peer.reports import Event
 
@@ -22,6 +25,11 @@ _CAME = re.compile(r"faults\[(\d+)\]: .*(begins|happens)")
 _PLANNED = re.compile(r"its process was (ended by faults\[|still paused)")
 _LATE = "the others had ended"
 _SILENT = "silent for"
+
+_NEVER = sys.maxsize  # a place beyond all events
+
+_ByPeer: TypeAlias = "defaultdict[str, list[int]]"
+_ByPair: TypeAlias = "defaultdict[tuple[str, str], list[int]]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +67,7 @@ def incidents(
     ValueError
         What the events tell cannot have happened.
     """
-    reading = _Reading(list(events), dead_after_s)
+    reading = _Reading(events, dead_after_s)
     found = [
         *reading.planned(planned),
         *reading.deaths(),
@@ -79,14 +87,49 @@ def came_about(events: Iterable[Event]) -> dict[int, Event]:
     return found
 
 
+class _Places:
+    """Where in a run's events each thing is said that their reading asks for, in order.
+
+    So that reading takes time in proportion to the events, looking up aside.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.connected: _ByPair = defaultdict(list)  # by who says so and about whom
+        self.broken: _ByPair = defaultdict(list)
+        self.silent: _ByPair = defaultdict(list)  # of the broken
+        self.there: _ByPeer = defaultdict(list)  # somebody is connected to this peer
+        self.dead: _ByPeer = defaultdict(list)  # said by the supervisor, as …
+        self.own: _ByPeer = defaultdict(list)  # … that a process died or has a successor
+        self.faults: list[int] = []
+        self.ends: defaultdict[str, set[str]] = defaultdict(set)  # who was connected to a peer
+        self.accusers: defaultdict[str, set[str]] = defaultdict(set)  # whose connection to it broke
+        for x, e in enumerate(events):
+            if e.kind == "fault":
+                self.faults.append(x)
+            if e.about is None:
+                continue
+            pair = e.peer, e.about
+            if e.kind == "connected":
+                self.connected[pair].append(x)
+                self.there[e.about].append(x)
+                self.ends[e.about].add(e.peer)
+            elif e.kind == "disconnected":
+                self.broken[pair].append(x)
+                self.accusers[e.about].add(e.peer)
+                if e.detail.startswith(_SILENT):
+                    self.silent[pair].append(x)
+            elif e.peer == e.about and e.kind in ("restarted", "lost"):
+                self.own[e.peer].append(x)
+                if e.kind == "lost":
+                    self.dead[e.peer].append(x)
+
+
 class _Reading:
     """The events of a run with what was found in them."""
 
-    def __init__(self, events: list[Event], dead_after_s: float) -> None:
+    def __init__(self, events: Sequence[Event], dead_after_s: float) -> None:
         self.events, self.dead_after_s = events, dead_after_s
-        self.dead = [
-            x for x, e in enumerate(events) if e.kind == "lost" and e.about == e.peer
-        ]  # said by the supervisor
+        self.places = _Places(events)
 
     def planned(self, faults: Sequence[Fault]) -> Iterator[Incident]:
         for k, event in came_about(self.events).items():
@@ -98,12 +141,12 @@ class _Reading:
             yield Incident(fault=fault, words=event.detail)
 
     def deaths(self) -> Iterator[Incident]:
-        for x in self.dead:
+        for x in sorted(x for places in self.places.dead.values() for x in places):
             event = self.events[x]
             peer = event.peer
             if _PLANNED.match(event.detail) or event.detail.startswith(_LATE):
                 continue
-            noticed = [d for d in self._breaks(peer) if self._due_to(d, x)]
+            noticed = self._noticed(x)
             round = max(event.round, min((self.events[d].round for d in noticed), default=0))
             fault = Fault(kind="crash", peers=(peer,), at_round=round)
             again = self._successor(x)
@@ -121,16 +164,15 @@ class _Reading:
 
     def connections(self) -> Iterator[Incident]:
         """Yield what broke while both ends lived."""
-        first = self._next(-1, lambda e: e.kind == "fault")
-        last = len(self.events) if first is None else first
+        last = next(iter(self.places.faults), len(self.events))
         over: dict[frozenset[str], int] = {}  # by pair: where its connection is back
         frozen: dict[str, int] = {}  # by peer: until where all is said of it
         for d, event in enumerate(self.events[:last]):
             if event.kind != "disconnected" or event.about is None:
                 continue
-            if any(self._due_to(d, x) for x in self.dead):
-                continue
             pair = frozenset((event.peer, event.about))
+            if any(self._died(d, end) for end in pair):
+                continue
             if d < over.get(pair, -1) or any(d < frozen.get(peer, -1) for peer in pair):
                 continue
             back = self._back(d)
@@ -156,57 +198,67 @@ class _Reading:
         links = ((about, peer), (peer, about))
         return Fault(kind="black-hole", links=links, at_round=event.round, for_s=for_s)
 
-    def _silent_to_all(self, peer: str, begin: int, end: int) -> bool:
+    def _silent_to_all(self, peer: str, begin: int, until: int) -> bool:
         """Return whether all neighbours of a peer, two at least, found it silent in this time."""
-        neighbours = {e.peer for e in self.events if e.kind == "connected" and e.about == peer}
-        silent = {
-            e.peer
-            for e in self.events[begin:end]
-            if e.kind == "disconnected" and e.about == peer and e.detail.startswith(_SILENT)
-        }
-        return len(neighbours) > 1 and silent == neighbours
+        neighbours = self.places.ends[peer]
+        return len(neighbours) > 1 and all(
+            (_first(self.places.silent[end, peer], begin - 1) < until) == (end in neighbours)
+            for end in neighbours | self.places.accusers[peer]
+        )
 
     def _successor(self, x: int) -> Event | None:
         """Return what is said of the next process of a peer that died, if one came in time."""
-        peer = self.events[x].peer
-        kinds = ("restarted", "lost")  # about itself: the supervisor says so
-        after = self.events[x + 1 :]
-        own = [e for e in after if e.kind in kinds and e.peer == e.about == peer]
-        late = any(e.detail.startswith(_LATE) for e in own[1:2])
-        return own[0] if own and own[0].kind == "restarted" and not late else None
+        own = self.places.own[self.events[x].peer]
+        after = own[bisect_right(own, x) :][:2]
+        late = any(self.events[y].detail.startswith(_LATE) for y in after[1:])
+        again = bool(after) and self.events[after[0]].kind == "restarted" and not late
+        return self.events[after[0]] if again else None
 
     # --- what belongs together -----------------------------------------------------------
 
-    def _breaks(self, peer: str) -> list[int]:
-        """Return where neighbours say that a connection to a peer broke."""
-        return [
-            x for x, e in enumerate(self.events) if e.kind == "disconnected" and e.about == peer
-        ]
+    def _noticed(self, x: int) -> list[int]:
+        """Return where neighbours say that their connection to a peer broke, as it had died."""
+        places, dead = self.places, self.events[x].peer
+        back = _first(places.there[dead], x)
+        noticed = []
+        for end in places.accusers[dead]:
+            # Reports race, so it may break before; but then it is not back before.
+            since = _last(places.connected[end, dead], x)
+            broken = places.broken[end, dead]
+            noticed += broken[bisect_right(broken, since) : bisect_left(broken, back)]
+        return noticed
 
-    def _due_to(self, d: int, x: int) -> bool:
-        """Return whether a connection broke because one of its ends had died."""
-        dead = self.events[x].peer
-        if dead not in (self.events[d].peer, self.events[d].about):
-            return False
-        if d < x:  # reports race; but it was not back before
-            back = self._back(d)
-            return back is None or back > x
-        back = self._next(x, lambda e: e.kind == "connected" and e.about == dead)
-        return back is None or d < back or self._back(d) == back
+    def _died(self, d: int, end: str) -> bool:
+        """Return whether a connection broke because this end of it had died: see ``_noticed``."""
+        dead = self.places.dead[end]
+        back = self._back(d)
+        before = _last(dead, d)
+        if before >= 0 and _last(self.places.there[end], d) < before:
+            return True
+        return _first(dead, d) < (_NEVER if back is None else back)
 
     def _back(self, d: int) -> int | None:
         """Return where the same end says that the connection is there again."""
-        peer, about = self.events[d].peer, self.events[d].about
-        return self._next(d, lambda e: (e.kind, e.peer, e.about) == ("connected", peer, about))
+        peer, about = self.events[d].peer, str(self.events[d].about)
+        back = _first(self.places.connected[peer, about], d)
+        return None if back == _NEVER else back
 
     def _away_s(self, d: int) -> float | None:
         """Return for how long a connection was not there, by the clock of one end."""
         back = self._back(d)
         return None if back is None else self.events[back].t_s - self.events[d].t_s
 
-    def _next(self, x: int, condition: Callable[[Event], bool]) -> int | None:
-        after = range(x + 1, len(self.events))
-        return next((y for y in after if condition(self.events[y])), None)
+
+def _first(places: list[int], after: int) -> int:
+    """Return the first place after another; _NEVER if there is none."""
+    k = bisect_right(places, after)
+    return places[k] if k < len(places) else _NEVER
+
+
+def _last(places: list[int], before: int) -> int:
+    """Return the last place before another; -1 if there is none."""
+    k = bisect_left(places, before)
+    return places[k - 1] if k else -1
 
 
 def _rounded(seconds: float) -> float:
