@@ -32,6 +32,9 @@ PARTING = 8  # of those, and …
 PARTING_S = 0.5  # … for so long after a refusal: bytes left unread would cost them the reason
 ANSWERS = 64 * 2**10  # bytes that OpenSSL may want to say by itself; key updates are 30 each
 
+_ALERT = bytes.fromhex("15 0303 0002 02 0a")  # fatal: unexpected message (RFC 8446, section 6)
+_PLAIN = "it does not speak TLS"
+
 _UNTRUSTED = {  # by OpenSSL's X509_V_ERR_…
     2: "its key is not pinned for a neighbour",
     7: "its certificate is not signed with its key",
@@ -44,10 +47,10 @@ _UNTRUSTED = {  # by OpenSSL's X509_V_ERR_…
 _REFUSED = {  # by OpenSSL's name of the error
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS",
-    "HTTP_REQUEST": "it does not speak TLS",
-    "BAD_RECORD_TYPE": "it does not speak TLS",
-    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS",
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "HTTP_REQUEST": _PLAIN,
+    "BAD_RECORD_TYPE": _PLAIN,
+    "PACKET_LENGTH_TOO_LONG": _PLAIN,
 }
 
 
@@ -160,8 +163,10 @@ class TlsStream:
         except ssl.SSLEOFError:
             raise OSError("closed before it showed a certificate") from None
         except ssl.SSLError as error:
-            await self._say_why()
-            raise UntrustedError(_reason(error)) from None
+            why = _reason(error)
+            # To plain text OpenSSL has no answer, so that the other end would never know.
+            await self._say_why(_ALERT if why == _PLAIN else b"")
+            raise UntrustedError(why) from None
         self._room = memoryview(bytearray(PIECE))
         self._whole = True
         return peer
@@ -177,10 +182,10 @@ class TlsStream:
             await self._stream.send([self._outgoing.read()])
             return
 
-    async def _say_why(self) -> None:
-        """Send the alert that OpenSSL has for the other end, and let it arrive."""
+    async def _say_why(self, otherwise: bytes) -> None:
+        """Send the alert that OpenSSL has for the other end, or ours, and let it arrive."""
         with contextlib.suppress(OSError), trio.move_on_after(PARTING_S):
-            await self._stream.send([self._outgoing.read()])
+            await self._stream.send([self._outgoing.read() or otherwise])
             await self._stream.end()
             for _ in range(PARTING):
                 if not await self._stream.receive_into(self._room):

@@ -6,6 +6,7 @@ Keeps and serves no connection: what comes of a greeting is for the links.
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,6 +14,7 @@ import trio
 from gossipml import wire
 from gossipml.errors import RemoteProtocolError
 from gossipml.peer.link import BEFORE, NEVER
+from gossipml.peer.network import UntrustedError
 from gossipml.peer.session import transmit
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 BUSY = "connection"  # field of an ERROR that is about now, not about the experiment
 ROUND = "round"  # of one that is about whoever was started again: it speaks of them alone
 
+_TLS = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")  # how records begin: RFC 8446, section 5.1
+
 
 class Refused(Exception):
     """The other side said no, or we did: the report says to whom and why."""
@@ -30,6 +34,13 @@ class Refused(Exception):
     def __init__(self, report: wire.Error) -> None:
         super().__init__(report.message)
         self.report = report
+
+
+class _SpeaksTlsError(RemoteProtocolError):
+    """The other side's first bytes are TLS, and this connection is none."""
+
+    def __init__(self) -> None:
+        super().__init__("it speaks TLS, and this peer was given no key (--key)")
 
 
 async def introduce(
@@ -41,13 +52,18 @@ async def introduce(
     ------
     Refused
         One of us does not want the other.
+    UntrustedError
+        It speaks TLS and we do not, or it is somebody else.
     OSError, RemoteProtocolError, trio.TooSlowError
         It did not come to that, this time.
     """
     with trio.fail_after(links.timing.hello_timeout_s):
         connection = _connection(links, await stream.identify())
         await transmit(link, stream, connection, hello(links, link.id))
-        theirs = await _hear(stream, connection)
+        try:
+            theirs = await _hear(stream, connection)
+        except _SpeaksTlsError as error:
+            raise UntrustedError(str(error)) from None
         if isinstance(theirs, wire.Error) and theirs.field == BUSY:
             raise OSError(theirs.message)
         if isinstance(theirs, wire.Error):
@@ -91,6 +107,8 @@ async def receive(
             await transmit(link, stream, connection, answer)
     except RemoteProtocolError as error:
         assert connection is not None
+        if isinstance(error, _SpeaksTlsError):
+            links.tell_refusal(None, str(error))
         with contextlib.suppress(OSError), trio.move_on_after(links.timing.hello_timeout_s):
             await stream.send(connection.send(wire.Error.about(error)))
             await stream.end()
@@ -126,8 +144,13 @@ def _connection(links: Links, identity: str | None) -> wire.Connection:
 
 async def _hear(stream: ByteStream, connection: wire.Connection) -> wire.Event:
     """Wait for the first event of a new connection."""
+    begin = b""
     while True:
-        count = await stream.receive_into(connection.receive_buffer())
+        room = connection.receive_buffer()
+        count = await stream.receive_into(room)
+        begin += room[: min(count, 3 - len(begin))]
+        if _TLS.match(begin):
+            raise _SpeaksTlsError
         events = connection.bytes_received(count)
         if events:
             return events[0]

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from gossipml import assembly, keys, wire
-from gossipml.engines.tcp import TcpStream, bind
+from gossipml.engines.tcp import TcpNetwork, TcpStream, bind
 from gossipml.engines.tls import TlsNetwork, TlsStream, Trust
 from gossipml.engines.virtual import Conditions, run_virtual, unwrapped
 from gossipml.errors import RefusedError
@@ -161,6 +161,45 @@ async def test_a_key_that_is_not_pinned_is_refused_and_both_ends_say_so(folder, 
         assert "its key is not pinned for a neighbour" in why
 
 
+@pytest.mark.parametrize("plain", IDS)
+async def test_a_peer_without_a_key_says_that_its_neighbours_speak_tls(
+    plain, folder, pins, listeners
+):
+    """Whoever dials: the first in order dials first, and the others dial it as well."""
+    events = {id: [] for id in IDS}
+    ends = {}
+    addresses = [sock.getsockname() for sock in listeners]
+
+    async def run(setup):
+        told = events[setup.id]
+        if setup.id == plain:
+            peer = Peer(
+                setup, TcpNetwork(listeners[setup.index], addresses), incarnation=9,
+                report=lambda r: told.append(r) if isinstance(r, Event) else None,
+            )  # fmt: skip
+        else:
+            peer = peer_of(setup, listeners, trust_of(setup.id, folder, pins), told)
+        try:
+            ends[setup.id] = await peer.run()
+        except BaseExceptionGroup as group:
+            ends[setup.id] = unwrapped(group)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for setup in setups_of(connect_timeout_s=3.0):
+                nursery.start_soon(run, setup)
+    why = "it speaks TLS, and this peer was given no key (--key)"
+    assert isinstance(ends[plain], RefusedError)
+    assert str(ends[plain]) == f"no neighbour accepts peer {plain!r}: {why}"
+    others = set(IDS) - {plain}
+    told = {(event.about, event.detail) for event in events[plain] if event.kind == "refused"}
+    assert told == {(about, why) for about in (None, *others)}
+    for id in others:
+        assert ends[id].lost == (plain,)
+        told = {(event.about, event.detail) for event in events[id] if event.kind == "refused"}
+        assert told == {(about, "it does not speak TLS") for about in (None, plain)}
+
+
 class Three(list):
     """Of events; says when there are so many."""
 
@@ -192,7 +231,7 @@ async def test_a_plain_caller_and_a_plain_server_are_refused(folder, pins, liste
         links = Links(setups[1], None, incarnation=9, report=lambda r: None)
         await stream.send(connection.send(hello(links, "0")))
         room = memoryview(bytearray(99))
-        assert bytes(room[: await stream.receive_into(room)])[:4] in (b"", b"\x15\x03\x03\0")
+        assert bytes(room[: await stream.receive_into(room)])[:4] == b"\x15\x03\x03\0"
         stream.close()
 
     for sock in listeners[1:]:
