@@ -68,7 +68,7 @@ class DamagedError(RemoteProtocolError):
 
 
 class RefusedError(GossipError):
-    """No neighbour accepted this peer, because its experiment differs from theirs."""
+    """No neighbour accepts this peer: its experiment differs, or another process has its id."""
 
     exit_code = 2
 

@@ -16,6 +16,7 @@ from gossipml.errors import RemoteProtocolError
 from gossipml.peer.link import BEFORE, NEVER
 from gossipml.peer.network import UntrustedError
 from gossipml.peer.session import transmit
+from gossipml.peer.twins import TWICE
 
 if TYPE_CHECKING:
     from gossipml.peer.link import Link
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from gossipml.peer.network import ByteStream
 
 BUSY = "connection"  # field of an ERROR that is about now, not about the experiment
-ROUND = "round"  # of one that is about whoever was started again: it speaks of them alone
+ROUND = "round"  # of one that is about whoever was started again
+OF_THEM = (ROUND, TWICE)  # speak of whom they are said to, and of that process alone
 
 _TLS = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")  # how records begin: RFC 8446, section 5.1
 
@@ -66,6 +68,9 @@ async def introduce(
             raise UntrustedError(str(error)) from None
         if isinstance(theirs, wire.Error) and theirs.field == BUSY:
             raise OSError(theirs.message)
+        if isinstance(theirs, wire.Error) and theirs.field == TWICE:
+            links.hear_of_twin(link, theirs.message)
+            raise OSError(theirs.message)
         if isinstance(theirs, wire.Error):
             raise Refused(theirs.swapped())
         if not isinstance(theirs, wire.Hello):
@@ -73,7 +78,7 @@ async def introduce(
         mismatch = _mismatch(links, link, theirs)
         if mismatch is not None:
             await transmit(link, stream, connection, mismatch)
-            if mismatch.field == ROUND:
+            if mismatch.field in OF_THEM:
                 links.tell_refusal(link, mismatch.message)
                 raise OSError(mismatch.message)
             raise Refused(mismatch)
@@ -169,7 +174,7 @@ def _answer(
         return None, stranger
     mismatch = _mismatch(links, link, theirs)
     if mismatch is not None:
-        if mismatch.field != ROUND:
+        if mismatch.field not in OF_THEM:
             link.turned_away = mismatch.message
         links.tell_refusal(link, mismatch.message)
         return link, mismatch
@@ -189,9 +194,11 @@ def _mismatch(links: Links, link: Link, theirs: wire.Hello) -> wire.Error | None
     """Return why a neighbour cannot be mixed with, if so.
 
     One that was started again in mid-run, or after it was given up, is refused where the
-    method remembers what neighbours sent.
+    method remembers what neighbours sent; and one of two that both live.
     """
     mismatch = wire.check_hello(hello(links, link.id), theirs, link.id)
+    if mismatch is None:
+        mismatch = links.twins.refusal(link, theirs.incarnation)
     restarted = link.incarnation not in (None, theirs.incarnation)
     known = link.reached > BEFORE or (link.state == "lost" and links.begun)
     if mismatch is None and restarted and known and not links.setup.takes_anew:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from gossipml import seeds, wire
-from gossipml.errors import RemoteProtocolError
+from gossipml.errors import RefusedError, RemoteProtocolError
 from gossipml.peer.greeting import Refused, introduce, receive
 from gossipml.peer.joining import welcome
 from gossipml.peer.ledger import Ledger
@@ -22,6 +22,7 @@ from gossipml.peer.network import UntrustedError, UnwelcomeError
 from gossipml.peer.rejoining import be_counted_on, count_on
 from gossipml.peer.reports import Event
 from gossipml.peer.session import JOIN, Session
+from gossipml.peer.twins import STAYS, Twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ class Links:
             for j in setup.schedule.neighbours(setup.index)
         }
         self.by_id = {link.id: link for link in self.links.values()}
+        self.twins = Twins()
         self._told: set[tuple[str, str]] = set()
         self.model: Callable[[], bytes] = bytes  # of this peer, now
         self.begun = setup.begin is not None  # whether this peer has a round of its own
@@ -90,7 +92,13 @@ class Links:
         self.stretch = 1.0  # how many times longer this peer waits, because it lags itself
 
     async def run(self) -> None:
-        """Keep every link up until cancelled."""
+        """Keep every link up until cancelled.
+
+        Raises
+        ------
+        RefusedError
+            Another process has this peer's place.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.network.listen, self._accept)
             for link in self.links.values():
@@ -122,10 +130,17 @@ class Links:
             self.tell("refused", link, message)
 
     def give_up(self, link: Link, why: str) -> None:
-        """Count a neighbour as dead: nothing more is expected from it."""
+        """Count a neighbour as dead: nothing more is expected from it.
+
+        Raises
+        ------
+        RefusedError
+            It is the last one, and another process has this peer's place.
+        """
         if link.open and link.farewell is not None:
             link.end("left", heard=False)  # everything was said: nothing is lost
         elif link.open:
+            self._make_room(last=link)
             link.end("lost")
             if link.session is not None:
                 link.session.close()
@@ -266,6 +281,7 @@ class Links:
         # Who is new asks itself, when ready; but who is at round 0 need not be new.
         if link.starts == NEVER and (session.far > 0 or same or self.round > 0):
             link.asking = wire.Heartbeat(round=self.round, request=JOIN)
+        self.twins.take_place(link, session)
         link.attach(session)
         self.met.unpark_all()
         self.tell("connected", link)
@@ -311,6 +327,19 @@ class Links:
         if self.setup.pace is not None:
             raise RemoteProtocolError("says from which round on it counts on us, at its own pace")
         be_counted_on(self, link, round)
+
+    def hear_of_twin(self, link: Link, message: str) -> None:
+        """Note that a neighbour we dialled has another process in our place, for now."""
+        self.twins.told.add(link.id)
+        link.turned_away = message
+        self.tell_refusal(link, message)
+        self._make_room()
+
+    def _make_room(self, last: Link | None = None) -> None:
+        """End this peer if no other neighbour is left, and another process has its place."""
+        left = any(link.open for link in self.links.values() if link is not last)
+        if self.twins.told and not left:
+            raise RefusedError(f"no neighbour accepts peer {self.setup.id!r}: {STAYS}")
 
     def _refused_by(self, link: Link, message: str) -> None:
         """Note that a neighbour we dialled runs another experiment.

@@ -93,7 +93,8 @@ class Peer:
         Raises
         ------
         RefusedError
-            Every neighbour turned this peer away for running another experiment.
+            Every neighbour turned this peer away for running another experiment, or has another
+            process in its place.
         IsolatedError
             All neighbours were lost for ``max_isolated_rounds`` rounds in a row.
         DivergedError
