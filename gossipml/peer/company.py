@@ -12,7 +12,6 @@ import trio
 
 from gossipml.errors import IsolatedError, RefusedError
 from gossipml.peer.link import NEVER
-from gossipml.peer.setup import SMALL
 from gossipml.wire import REACH
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Company:
         self.every = list(links.links.values())
         """The links to all neighbours, in ascending peer order."""
         # Who skips rounds has to hear from all at any time.
-        self._reads = setup.max_message <= SMALL and setup.timing.skip_after_s is None
+        self._reads = setup.small and setup.timing.skip_after_s is None
         self.stopping = False
         self._yielded = -YIELD_S  # when other tasks last had their turn
         self._patience = trio.CancelScope()

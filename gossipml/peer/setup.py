@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[Any]
 
-SMALL = 64 * 2**10
-"""Bytes of a message that may wait in a socket until the round reads it itself."""
+SMALL = 64 * 2**10  # bytes of a message
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +145,11 @@ class PeerSetup:
         return self.compressor.max_nbytes(sizes, self.x0.dtype)
 
     @property
+    def small(self) -> bool:
+        """Whether a message may wait in a socket until the round reads it itself."""
+        return self.max_message <= SMALL
+
+    @property
     def slots(self) -> int:
         """How many messages of a neighbour this peer has memory for.
 
@@ -153,7 +157,7 @@ class PeerSetup:
         second model of each neighbour would cost more than it gains.
         """
         in_step = self.pace is None and self.timing.skip_after_s is None
-        return 1 if in_step and self.max_message > SMALL else 2
+        return 1 if in_step and not self.small else 2
 
     @property
     def max_body(self) -> int:

@@ -85,6 +85,12 @@ def settings(*pairs):
             "topology.peers=4",
         ),
         (
+            "model.name=mlp",
+            "model.hidden=[400]",  # so large that a neighbour has one slot for it
+            "topology.peers=4",
+            "topology.graph=complete",
+        ),
+        (
             "algorithm.optimizer=nesterov",
             "algorithm.local_steps=3",
             "topology.graph=base-k",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -151,8 +152,6 @@ async def test_nobody_there_is_an_oserror():
 
 
 async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
-    import threading
-
     now = used = 0.0
 
     class Clock:
@@ -200,6 +199,39 @@ async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     # What only waits for a core, or for the interpreter, need not wait in a thread.
     assert await network.compute(late, 0.0, 0.004) != here
     assert await network.compute(late, 0.0, 0.004) == here
+
+
+async def test_work_in_pieces_lets_links_live(monkeypatch):
+    now, others = 0.0, []
+
+    class Clock:
+        perf_counter = staticmethod(lambda: now)
+
+    monkeypatch.setattr("gossipml.engines.tcp.time", Clock)
+
+    def work(pieces):
+        nonlocal now
+        for _ in range(pieces):
+            now += 0.0004
+            yield
+        return threading.get_ident()
+
+    async def live():
+        while True:
+            await trio.lowlevel.checkpoint()
+            others.append(now)
+
+    with bind("127.0.0.1", 0) as sock:
+        network = TcpNetwork(sock, [])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live)
+        await trio.lowlevel.checkpoint()
+        before = len(others)
+        assert await network.compute_in_pieces(work, 2) == threading.get_ident()
+        assert len(others) == before  # it was short
+        await network.compute_in_pieces(work, 30)
+        assert len(others) >= before + 9  # after every millisecond
+        nursery.cancel_scope.cancel()
 
 
 def test_a_taken_port_is_named():

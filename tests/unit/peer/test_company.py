@@ -25,7 +25,7 @@ async def test_who_was_taken_up_again_meanwhile_is_not_blamed(autojump_clock):
 
     timing = Timing(round_timeout_s=1.0)
     links = SimpleNamespace(links={1: hangs, 2: back}, give_up=give_up, waiting=False)
-    setup = SimpleNamespace(timing=timing, on_missing="settle", rounds=9, max_message=8)
+    setup = SimpleNamespace(timing=timing, on_missing="settle", rounds=9, small=True)
     company = Company(setup, links)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(company.gather, (3, 0))
@@ -38,7 +38,7 @@ def company_of(*links, requests=1, on_missing="settle", rounds=99, timing=None):
     facts = SimpleNamespace(requests=requests)
     setup = SimpleNamespace(
         timing=timing or Timing(), on_missing=on_missing, rounds=rounds,
-        algorithm=SimpleNamespace(facts=facts), max_message=8,
+        algorithm=SimpleNamespace(facts=facts), small=True,
     )  # fmt: skip
     return Company(setup, SimpleNamespace(links={link.neighbour: link for link in links}))
 

@@ -209,3 +209,38 @@ async def test_streams_in_memory_say_what_is_there():
     pipe._take(None)
     assert (stream.receive_now(room), bytes(room[:2])) == (2, b"ef")
     assert stream.receive_now(room) == 0
+
+
+async def test_who_is_alone_waits_a_moment_in_the_kernel():
+    ours, far = sockets()
+    alone, among = TcpStream(ours, alone=True), TcpStream(far)
+    assert not alone.readable_soon()  # nothing comes, and the moment passes
+    far.send(b"x")
+    assert alone.readable_soon()
+    ours.send(b"x")
+    assert not among.readable_soon()  # others share its loop: it does not hold it up
+    alone.close()
+    among.close()
+
+
+async def test_a_moment_is_enough_for_what_is_on_its_way():
+    edge = Edge()
+    async with edge.lent():
+        edge.session.stream._poll = Brings(lambda: edge.say(wire.Heartbeat(1, 0), data(1)))
+        assert edge.link.look_soon(NEXT, trio.current_time() + 60)
+        edge.session.stream._poll = Brings(lambda: None)
+        assert not edge.link.look_soon((2, 0), trio.current_time() + 60)  # in vain
+        edge.session.stream._poll = None
+        edge.say(wire.Heartbeat(2, 0))
+        assert not edge.link.look_soon((2, 0), trio.current_time() - 1)  # not for ever
+
+
+class Brings:
+    """Stands for the kernel: something comes the first time that it is waited for."""
+
+    def __init__(self, come):
+        self.come = [come]
+
+    def poll(self, milliseconds):
+        assert milliseconds == 1
+        return [self.come.pop()() or 1] if self.come else []

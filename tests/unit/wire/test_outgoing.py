@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gossipml.errors import LocalProtocolError
-from gossipml.wire import Bye, Data, Eof, Error, Heartbeat, body_checksum
+from gossipml.testing import PeerPair
+from gossipml.wire import Bye, Connection, Data, Eof, Error, Heartbeat, body_checksum, sealed
 from gossipml.wire.outgoing import frame_of
 
 GOLDEN = {
@@ -72,6 +73,31 @@ def test_a_known_checksum_is_used():
     assert frame(Data(3, 1, b"abc", crc=1)) != frame(Data(3, 1, b"abc"))
     unchecked = frame(Data(3, 1, b"abc"), checksum=False)
     assert frame(Data(3, 1, b"abc", crc=1), checksum=False) == unchecked
+
+
+def test_a_sealed_tensor_has_one_frame_for_all_neighbours(make_hello):
+    tensor = np.arange(4, dtype="f4")
+    data = sealed(3, 1, tensor)
+    assert frame(data) == frame(Data(3, 1, tensor))
+    assert data == Data(3, 1, tensor.tobytes())
+    assert frame(data, checksum=False) == frame(Data(3, 1, tensor), checksum=False)
+    first, second, bare, small = (
+        opened(make_hello, max_body=n, checksum=c) for n, c in ((64, 1), (64, 1), (64, 0), (8, 1))
+    )
+    assert first.send(data) is second.send(data)
+    assert b"".join(bare.send(data)) == frame(Data(3, 1, tensor), checksum=False)
+    with pytest.raises(LocalProtocolError, match="16 bytes: at most 8"):
+        small.send(data)
+    token = sealed(3, 1, b"")
+    assert frame(token).hex() == b"".join(first.send(token)).hex() == GOLDEN["token"]
+    with pytest.raises(LocalProtocolError, match="does not fit"):
+        sealed(2**32, 0, tensor)
+
+
+def opened(make_hello, *, max_body, checksum):
+    pair = PeerPair(Connection(max_body, checksum=bool(checksum)), Connection(max_body))
+    pair.handshake(make_hello(), make_hello())
+    return pair.dialler
 
 
 @pytest.mark.parametrize(
