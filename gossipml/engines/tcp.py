@@ -35,6 +35,8 @@ MOMENT_MS = 1  # that a peer alone in its process may wait in the kernel, not in
 THREAD_FROM_S = 1e-3  # work longer than this runs in a thread, so that links stay alive
 LATELY = 16  # calls of a kind of work that are looked at. Two long ones make it long: once, it
 # may be that another process had the core. A round's short last piece does not make it short.
+HARDLY_S = 1e-4  # work in a thread that takes no more of a processor, and …
+TURN_S = 6e-3  # … less time than another thread may have the interpreter, has only waited for it
 SURELY_FROM_S = 0.05  # work that took so long counts twice
 ACCEPT_BURST = 32  # connections accepted at once; afterwards …
 ACCEPT_EVERY_S = 0.02  # … one in so many seconds: a flood costs a bounded share of the time
@@ -262,7 +264,7 @@ def _timed(work: Callable[..., T], args: tuple[Any, ...]) -> tuple[T, float]:
     begin, used = time.perf_counter(), time.thread_time()
     result = work(*args)
     used, took_s = time.thread_time() - used, time.perf_counter() - begin
-    return result, took_s if took_s > SURELY_FROM_S else used  # else it may have had to wait
+    return result, used if used < HARDLY_S and took_s < TURN_S else took_s
 
 
 def parse_address(text: str, place: str) -> tuple[str, int]:

@@ -200,6 +200,12 @@ async def test_long_work_moves_to_a_thread_and_short_work_stays(monkeypatch):
     assert await network.compute(late, 0.0, 0.004) != here
     assert await network.compute(late, 0.0, 0.004) == here
 
+    def elsewhere(seconds, waited):
+        return nap(seconds, waited)
+
+    for _ in range(3):  # what waits longer, for a device it may be, would keep links waiting
+        assert await network.compute(elsewhere, 0.0, 0.02) != here
+
 
 async def test_work_in_pieces_lets_links_live(monkeypatch):
     now, others = 0.0, []
