@@ -117,8 +117,6 @@ class Link:
         self.due = turn
         while self.sent and self.has(self.sent[0]):
             self.sent.popleft()  # whose memory the next message may use
-        if self.next is not None and self.next[0] <= turn:  # it may wait for what this settles
-            self.ledger.hear(*self.next)
         for key in sorted(self.inbox) if self.inbox else ():  # one at most, nearly always
             if key <= turn:
                 self.ledger.hear(key, self.inbox[key][0].missed)
@@ -340,7 +338,17 @@ class Link:
         """Take note of a message that waits for a slot: what it says may free one."""
         if header.request != STATE:
             self.next = (header.round, header.request), header.missed
-            self.ledger.hear(*self.next)
+            self._hear_next()
+
+    def _hear_next(self) -> None:
+        """Free the slot that a message waits for, if what it says allows it, or it is old.
+
+        One that came before settles nothing, and what would is behind it.
+        """
+        assert self.next is not None
+        self.ledger.hear(*self.next)
+        if self.next[0] <= self.reached:
+            self.ledger.copy_out()
 
     def make_room(self) -> None:
         """Need less of what came, as more does: hear what it says, and drop the oldest of two."""
@@ -363,6 +371,8 @@ class Link:
                 self._drop(past)
         release = None if there is None else partial(self._release, *there)
         self.ledger.close(key, there is not None and key != self.unusable, undo, release)
+        if self.next is not None:
+            self._hear_next()
 
     def _drop(self, key: Turn) -> None:
         self._release(*self.inbox.pop(key))

@@ -38,10 +38,13 @@ def played(*faults, name="d-psgd", graph="ring", rounds=60, **peer):
 RESETS = [{"kind": "reset", "at_s": 0.1 * k} for k in range(1, 8)]
 SLOW = [{"kind": "delay", "at_s": 0.05, "delay_ms": 40.0, "links": [["0", "1"]], "for_s": 0.3}]
 PAUSE = [{"kind": "pause", "at_s": 0.2, "peers": ["2"], "for_s": 0.4}]
+TWICE = [{"kind": "duplication", "at_s": 0.0, "share": 0.5}]
 
 
 @pytest.mark.parametrize(
-    "faults", [[], RESETS, SLOW, PAUSE], ids=["calm", "resets", "slow", "pause"]
+    "faults",
+    [[], RESETS, SLOW, PAUSE, TWICE],
+    ids=["calm", "resets", "slow", "pause", "twice"],
 )
 @pytest.mark.parametrize("name", ["d-psgd", "gradient-tracking", "d-psgd-cta"])
 @pytest.mark.parametrize("graph", ["ring", "complete"])
@@ -97,12 +100,30 @@ def test_what_it_says_of_the_exchange_that_this_peer_is_in_is_heard_when_that_is
     link.hear_next(Header(wire.Kind.DATA, 1, 0, 8, None, missed=1))  # ours of round 0
     assert freed == []
     link.used((0, 0), lambda: np.ones(1))
-    assert not link.ledger.owed
-    link.begin((1, 0))
-    assert freed == [0]
+    assert freed == [0]  # so it is read while this peer computes, or leaves
     assert link.ledger.owed[0] == 1
+    link.begin((1, 0))
     link.deliver(wire.Data(1, 0, b"x" * 8, missed=1), link.session)
     assert link.ledger.owed[0] == 1  # once
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_message_that_came_before_does_not_wait_for_one_behind_it(early):
+    link, freed = edge()
+    link.begin((0, 0))
+    link.deliver(wire.Data(0, 0, b"x" * 8), link.session)
+    again = Header(wire.Kind.DATA, 0, 0, 8, None)
+    if early:
+        link.hear_next(again)
+        assert freed == []
+    link.used((0, 0), lambda: np.ones(1))
+    if not early:
+        link.hear_next(again)
+    assert freed == [0]
+    link.deliver(wire.Data(0, 0, b"x" * 8), link.session)
+    link.deliver(wire.Data(1, 0, b"x" * 8, missed=1), link.session)
+    link.begin((1, 0))
+    assert link.ledger.owed[0] == 1  # the account of it is still open
 
 
 def test_a_model_that_waits_says_nothing_of_exchanges():
