@@ -211,7 +211,7 @@ class Session:
                 link.hear_next(header)
                 if self.timing.skip_after_s is not None:  # else nobody is so far ahead
                     link.make_room()
-                if connection.receive_buffer():
+                if connection.waiting is None:
                     continue
                 self.paused = True
                 await link.room.park()

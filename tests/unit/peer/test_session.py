@@ -312,8 +312,21 @@ class Stuffed(Meaning):
         return [wire.Eof()]
 
 
+class Overfull(Stuffed):
+    """Has bytes of it already, that were read with the second."""
+
+    def receive_buffer(self):
+        return memoryview(b"")
+
+    def next_events(self):
+        return [wire.Eof()]
+
+
+@pytest.mark.parametrize("connection", [Stuffed, Overfull])
 @pytest.mark.parametrize("skip_after_s", [None, 1.0])
-async def test_who_may_miss_messages_reads_on_when_it_is_behind(skip_after_s, autojump_clock):
+async def test_who_may_miss_messages_reads_on_when_it_is_behind(
+    skip_after_s, connection, autojump_clock
+):
     class Coming(Stream):
         async def receive_into(self, buffer):
             await trio.lowlevel.checkpoint()
@@ -322,7 +335,7 @@ async def test_who_may_miss_messages_reads_on_when_it_is_behind(skip_after_s, au
     link, _ = link_with(3, 4)
     session = session_of(link, Coming())
     session.timing = Timing(skip_after_s=skip_after_s)
-    session.connection = Stuffed(link)
+    session.connection = connection(link)
     with trio.move_on_after(60) as scope:
         await session._receive()
     assert scope.cancelled_caught == (skip_after_s is None)  # else it waits for room
