@@ -80,7 +80,7 @@ class Ledger:
         if not used:
             self.lacking.append(turn)
         if len(self._open) > 1:
-            while self.distance(self._open[0].turn, turn) >= REACH:
+            while self._open and self.distance(self._open[0].turn, turn) >= REACH:
                 self._give_up(self._open.pop(0))
         while self.lacking and self.distance(self.lacking[0], turn) >= REACH:
             del self.lacking[0]

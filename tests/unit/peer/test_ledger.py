@@ -201,6 +201,15 @@ def test_who_ended_an_edge_used_nothing_of_later_exchanges():
     assert ledger.take(0) == [100.0]
 
 
+def test_rounds_that_exchange_nothing_leave_all_before_them_behind():
+    ledger = Ledger(keeps=True, requests=2)
+    close(ledger, (0, 0), used=False, change=3.0)
+    close(ledger, (0, 1), used=False, change=4.0)
+    close(ledger, (REACH, 0), used=False)
+    assert ledger.unknown == 7.0
+    assert ledger.lacking == [(REACH, 0)]
+
+
 def test_what_nobody_can_say_any_more_is_measured():
     ledger = Ledger(keeps=True)
     close(ledger, (0, 0), change=-3.0)
