@@ -247,7 +247,9 @@ class Link:
             self.post(wire.sealed(*key, b""))
             self.room.unpark_all()
             return
-        if key <= self.reached or key in self.inbox:
+        # Before the neighbour says from which round on it counts on us, nothing counts; and what
+        # nobody takes would keep it from saying so.
+        if key <= self.reached or key in self.inbox or self.starts == NEVER:
             session.connection.release(data)
             return
         if key[0] > self.latest[0] + 1:

@@ -12,14 +12,14 @@ import gossipml
 from gossipml import wire
 from gossipml.experiment import experiment_from
 from gossipml.peer import setup
-from gossipml.peer.link import STATE, Link
+from gossipml.peer.link import NEVER, STATE, Link
 from gossipml.peer.reports import Event
 from gossipml.testing import PeerPair
 from gossipml.wire.frames import Header
 
 
 def played(*faults, name="d-psgd", graph="ring", rounds=60, **peer):
-    """Return the models of a run on the virtual engine, and what happened."""
+    """Return the models of a run on the virtual engine, and the events."""
     events = []
     result = gossipml.simulate(
         experiment_from({
@@ -32,7 +32,7 @@ def played(*faults, name="d-psgd", graph="ring", rounds=60, **peer):
         engine="virtual",
         listen=lambda report: events.append(report) if isinstance(report, Event) else None,
     )  # fmt: skip
-    return result.parameters, {event.kind for event in events}
+    return result.parameters, events
 
 
 RESETS = [{"kind": "reset", "at_s": 0.1 * k} for k in range(1, 8)]
@@ -51,10 +51,33 @@ TWICE = [{"kind": "duplication", "at_s": 0.0, "share": 0.5}]
 def test_the_bits_are_those_of_two_slots(name, graph, faults, monkeypatch):
     two, _ = played(*faults, name=name, graph=graph)
     monkeypatch.setattr(setup, "SMALL", 0)
-    one, kinds = played(*faults, name=name, graph=graph)
+    one, events = played(*faults, name=name, graph=graph)
+    kinds = {event.kind for event in events}
     np.testing.assert_array_equal(one, two)
     assert ("disconnected" in kinds) == (faults is RESETS)
     assert "lost" not in kinds
+
+
+@pytest.mark.parametrize("for_s", [1.561, 1.5, 1.552])
+def test_who_was_given_up_and_sends_what_it_had_sent_before_is_taken_back(for_s, monkeypatch):
+    """It sends two messages again, and behind them it says from which round on it counts on us."""
+    monkeypatch.setattr(setup, "SMALL", 0)
+    pause = {"kind": "pause", "at_s": 0.34, "peers": ["2"], "for_s": for_s}
+    times = {"reconnect_timeout_s": 0.5, "round_timeout_s": 15.0}
+    _, events = played(pause, graph="complete", rounds=400, **times)
+    assert {event.kind for event in events} >= {"lost", "rejoined"}
+    assert max(event.t_s for event in events if event.kind == "lost") < 10.0
+
+
+def test_what_comes_before_an_edge_is_taken_up_again_gives_its_slot_back():
+    link, freed = edge()
+    link.starts = NEVER
+    link.deliver(wire.Data(3, 0, b"x" * 8), link.session)
+    assert freed == [3]
+    link.start_from(5, skip=True)
+    link.deliver(wire.Data(5, 0, b"x" * 8), link.session)
+    assert freed == [3]
+    assert link.look((5, 0))
 
 
 def connections(slots):
