@@ -228,17 +228,17 @@ class Link:
         self.starts = round
         self.ledger.forget()  # both have said what they used, or nobody can
         self.said = self.account = None
-        if not skip:
+        if skip:
+            self.skips = round
+        else:
             self.reached = (round - 1, NEVER)
-            return
-        self.skips = round
         for data, session in [self.inbox.pop(key) for key in sorted(self.inbox)]:
             self.deliver(data, session)
 
     def deliver(self, data: wire.Data, session: Session) -> None:
         """Keep a message until its turn; drop it if that is past or it came before."""
         key = (data.round, data.request)
-        self.late, self.next = False, None
+        self.late = False
         if key <= self.due:
             self.ledger.hear(key, data.missed)
         if self.skips and self.reached < key < (self.skips, 0):
@@ -250,7 +250,7 @@ class Link:
         # Before the neighbour says from which round on it counts on us, nothing counts; and what
         # nobody takes would keep it from saying so.
         if key <= self.reached or key in self.inbox or self.starts == NEVER:
-            session.connection.release(data)
+            self._release(data, session)
             return
         if key[0] > self.latest[0] + 1:
             self.excused = max(self.excused, key)

@@ -112,7 +112,7 @@ def be_counted_on(links: Links, link: Link, round: int) -> None:
     link.asking = None
     link.reached = (round - 1, NEVER)
     if not links.begun:
-        link.starts = round
+        link.start_from(round)
         return
     link.start_from(max(round, links.round + 1), skip=True)
     links.met.unpark_all()

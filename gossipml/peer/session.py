@@ -231,7 +231,7 @@ class Session:
     def _handle(self, event: wire.Event) -> None:
         link = self.link
         if type(event) is wire.Data and event.request != STATE:  # nearly all are
-            link.waits = False
+            link.waits, link.next = False, None
             link.deliver(event, self)
             return
         match event:

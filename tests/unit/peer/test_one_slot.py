@@ -13,7 +13,9 @@ from gossipml import wire
 from gossipml.experiment import experiment_from
 from gossipml.peer import setup
 from gossipml.peer.link import NEVER, STATE, Link
+from gossipml.peer.rejoining import be_counted_on
 from gossipml.peer.reports import Event
+from gossipml.peer.session import JOIN
 from gossipml.testing import PeerPair
 from gossipml.wire.frames import Header
 
@@ -78,6 +80,28 @@ def test_what_comes_before_an_edge_is_taken_up_again_gives_its_slot_back():
     link.deliver(wire.Data(5, 0, b"x" * 8), link.session)
     assert freed == [3]
     assert link.look((5, 0))
+
+
+def test_a_model_does_not_wait_for_the_slot_of_a_message_that_never_counts():
+    """Its sender had begun, took us for who we were before, and then heard that we are new."""
+    link, freed = edge()
+    link.asking = wire.Heartbeat(0, JOIN)
+    link.deliver(wire.Data(5, 0, b"x" * 8), link.session)
+    be_counted_on(SimpleNamespace(setup=SimpleNamespace(rounds=9), begun=False), link, 6)
+    assert freed == [5]
+    link.start_from(6, skip=True)
+    link.deliver(wire.Data(6, 0, b"x" * 8), link.session)
+    assert link.look((6, 0))
+
+
+def test_what_waits_is_still_known_when_an_edge_starts():
+    link, freed = edge()
+    link.deliver(wire.Data(6, 0, b"x" * 8), link.session)
+    link.hear_next(Header(wire.Kind.DATA, 6, 0, 8, None))
+    link.start_from(6, skip=True)
+    link.begin((6, 0))
+    link.used((6, 0), lambda: np.ones(1))
+    assert freed == [6]
 
 
 def connections(slots):
