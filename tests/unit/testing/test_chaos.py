@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from gossipml.cli.app import app
 from gossipml.errors import ConfigError
 from gossipml.faults import Fault
+from gossipml.peer import setup
 from gossipml.testing.chaos import campaign, draw, play
 from gossipml.testing.chaos.bugs import BUGS
 from gossipml.testing.chaos.cases import KINDS, PUSHED, in_step
@@ -97,6 +99,15 @@ def test_two_that_push_find_each_other_again_though_both_have_fallen_silent(seed
     verdict = play(seed)
     assert verdict.violations == ()
     assert verdict.promised["agreement of shares"] > 0
+
+
+@pytest.mark.parametrize("seed", [213, 278, 394, 501, 502, 503])
+def test_large_messages_keep_what_is_promised(seed, monkeypatch):
+    """With one slot a message that came twice waited for ever in the first three."""
+    monkeypatch.setattr(setup, "SMALL", 0)
+    case = draw(seed)
+    case = dataclasses.replace(case, timing=structs.replace(case.timing, skip_after_s=None))
+    assert play(case).violations == ()
 
 
 def test_rounds_that_send_before_they_compute_are_watched():
