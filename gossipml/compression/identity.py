@@ -12,8 +12,6 @@ from gossipml.compression.base import Array, Compressor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_IS_LITTLE = sys.byteorder == "little"
-
 
 class Identity(Compressor):
     """No compression: little-endian numbers as they are."""
@@ -40,14 +38,14 @@ class Identity(Compressor):
 
     def decode(self, body: memoryview, like: Sequence[Array]) -> Array:
         dtype = like[0].dtype
-        plain = _IS_LITTLE and dtype.isnative
-        vector = np.frombuffer(body, dtype if plain else _little(dtype))
+        little = _little(dtype)
+        vector = np.frombuffer(body, little)
         size = like[0].size if len(like) == 1 else sum(array.size for array in like)
         if vector.size != size:
             raise ValueError(f"{vector.size} numbers, expected {size}")
-        return vector if plain else vector.astype(dtype, copy=False)
+        return vector if little is dtype else vector.astype(dtype, copy=False)
 
 
 def _little(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type of the same numbers with their bytes in the order of the wire."""
-    return dtype if _IS_LITTLE and dtype.isnative else dtype.newbyteorder("<")
+    return dtype if sys.byteorder == "little" and dtype.isnative else dtype.newbyteorder("<")

@@ -20,6 +20,7 @@ import trio
 from trio.lowlevel import cancel_shielded_checkpoint, wait_readable, wait_writable
 
 from gossipml.errors import ConfigError
+from gossipml.peer.network import next_piece
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -230,16 +231,11 @@ class TcpNetwork:
 
     async def compute_in_pieces(self, work: Callable[..., Pieces[T]], *args: Any) -> T:
         pieces, since = work(*args), time.perf_counter()
-        while True:
-            try:
-                next(pieces)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            now = time.perf_counter()
-            if now >= since + THREAD_FROM_S:
+        while (end := next_piece(pieces)) is None:
+            if time.perf_counter() >= since + THREAD_FROM_S:
                 await cancel_shielded_checkpoint()
                 since = time.perf_counter()
+        return end[0]
 
 
 class _Lately:

@@ -70,18 +70,14 @@ class Ledger:
         ``used``: the neighbour's message was here in time; ``undo``: what to add if ours was not
         there; ``release`` gives back what that looks at, when it is of no use any more.
         """
-        if undo is None or not self.keeps:
-            if release is not None:
-                release()
-        else:
+        if self.keeps and undo is not None:
             self._open.append(Entry(turn, undo, release))
-        if not self.keeps:
-            return
-        if not used:
+        elif release is not None:
+            release()
+        if self.keeps and not used:
             self.lacking.append(turn)
-        if len(self._open) > 1:
-            while self._open and self.distance(self._open[0].turn, turn) >= REACH:
-                self._give_up(self._open.pop(0))
+        while self._open and self.distance(self._open[0].turn, turn) >= REACH:
+            self._give_up(self._open.pop(0))
         while self.lacking and self.distance(self.lacking[0], turn) >= REACH:
             del self.lacking[0]
 

@@ -281,7 +281,7 @@ class Link:
 
     def look(self, key: Turn) -> bool:
         """Read what has come, where this link reads itself; return whether a message is here."""
-        while key not in self.inbox or key[0] < self.starts:
+        while not self.here(key):
             session = self.session
             if session is None or not session.lent or not session.receive_now():
                 return False
@@ -312,9 +312,7 @@ class Link:
 
     def take(self, key: Turn) -> memoryview | None:
         """Return the message of a turn if it is here; ``used`` gives its slot back."""
-        if key not in self.inbox or key[0] < self.starts:
-            return None
-        return memoryview(self.inbox[key][0].body)
+        return memoryview(self.inbox[key][0].body) if self.here(key) else None
 
     def has(self, data: wire.Data) -> bool:
         """Whether the neighbour has our message: it went on to a later turn, so it must."""

@@ -18,14 +18,20 @@ Pieces: TypeAlias = Generator[None, None, T]
 """Work that yields now and then, and returns what it comes to."""
 
 
+def next_piece(pieces: Pieces[T]) -> tuple[T] | None:
+    """Do the next piece of some work; return what the work comes to if that was the last."""
+    try:
+        next(pieces)
+    except StopIteration as end:
+        return (end.value,)
+    return None
+
+
 def run_through(pieces: Pieces[T]) -> T:
     """Return what work in pieces comes to, done in one go."""
-    while True:
-        try:
-            next(pieces)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+    while (end := next_piece(pieces)) is None:
+        pass
+    return end[0]
 
 
 class UntrustedError(OSError):

@@ -261,7 +261,7 @@ class Connection:
         if self._receiving is not State.OPEN:
             self._fail(LocalProtocolError(f"nothing to accept: they are {self._receiving.name}"))
         self._accepted = True
-        self._moved()
+        self._note_states()
 
     def release(self, event: Data) -> None:
         """Give back the slot of a received event; its body must not be used any more.
@@ -345,7 +345,7 @@ class Connection:
             got = f"{self._filled} of {size} bytes of its {what}"
             raise RemoteProtocolError(f"connection closed in the middle of a frame: {got}")
         self._receiving = State.CLOSED
-        self._moved()
+        self._note_states()
         return [Eof()]
 
     def _header_complete(self) -> list[Event]:
@@ -384,7 +384,7 @@ class Connection:
             raise DamagedError(f"{header.kind.name} body checksum does not match")
         event = self._event(header)
         self._receiving = TRANSITIONS[self._receiving][header.kind]
-        self._moved()
+        self._note_states()
         self._next_frame()
         return event
 
@@ -452,10 +452,10 @@ class Connection:
         except LocalProtocolError as error:
             self._fail(error)
         self._sending = TRANSITIONS[self._sending][kind]
-        self._moved()
+        self._note_states()
         return buffers
 
-    def _moved(self) -> None:
+    def _note_states(self) -> None:
         """Note whether both sides may send tensors now."""
         self._tensors_pass = self._sending is State.OPEN is self._receiving and self._accepted
 
@@ -466,7 +466,7 @@ class Connection:
         self._receiving = State.FAILED
         if isinstance(error, LocalProtocolError):
             self._sending = State.FAILED
-        self._moved()
+        self._note_states()
         raise error
 
     def _check_alive(self) -> None:
